@@ -1,0 +1,155 @@
+/** Reads and checks phd.yaml. Secrets are only named here; src/config/secrets.ts reads them when they are needed. */
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { type Document, isNode, LineCounter, parseDocument } from 'yaml';
+import { fromErrno, PhdError } from '../errors.ts';
+import type { Config, Places, SecretSource, TargetConfig } from '../model/config.ts';
+import { type ConfigText, configSchema, type TargetText } from './schema.ts';
+
+export const CONFIG_NAME = 'phd.yaml';
+const MAX_CONFIG_BYTES = 1024 * 1024;
+
+/** Path of the configuration file in these places. */
+export function configFileOf(places: Places): string {
+  return path.join(places.configDir, CONFIG_NAME);
+}
+
+/**
+ * The validated configuration; without a file every setting has its default. Throws CONFIG_INVALID with one
+ * line that names file, line, key and what was expected (the first fault; `checkConfig` gives all).
+ */
+export async function loadConfig(places: Places): Promise<Config> {
+  const file = configFileOf(places);
+  const { config, faults } = parseConfig(await readConfigText(file), file);
+  if (config === undefined) throw new PhdError('CONFIG_INVALID', faults[0] ?? `${file} cannot be used`);
+  return config;
+}
+
+/** Text of phd.yaml; empty if there is no such file. */
+export async function readConfigText(file: string): Promise<string> {
+  try {
+    const text = await readFile(file, 'utf8');
+    if (text.length > MAX_CONFIG_BYTES) {
+      throw new PhdError('CONFIG_INVALID', `${file} is over ${MAX_CONFIG_BYTES} bytes`);
+    }
+    return text;
+  } catch (error) {
+    const failure = fromErrno(error, 'cannot read the configuration');
+    if (failure.code === 'NOT_FOUND') return '';
+    throw new PhdError('CONFIG_INVALID', failure.message, { cause: error });
+  }
+}
+
+/** The configuration, or the list of all its faults, each one line `FILE:LINE: KEY: expected ...`. */
+export function parseConfig(text: string, file: string): { config?: Config; faults: string[] } {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  if (document.errors.length > 0) {
+    const faults = document.errors.map((error) => {
+      return `${file}:${lines.linePos(error.pos[0]).line}: ${error.message.split('\n')[0]}`;
+    });
+    return { faults };
+  }
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 100 }) ?? {};
+  } catch (error) {
+    return { faults: [`${file}: ${(error as Error).message}`] };
+  }
+  const parsed = configSchema.safeParse(value);
+  if (!parsed.success) {
+    const faults = parsed.error.issues.map((issue) => {
+      const line = lineOf(document, issue.path, lines);
+      return `${file}:${line}: ${printKey(issue.path)}: ${expectation(issue.message)}`;
+    });
+    return { faults };
+  }
+  const faults: string[] = [];
+  const config = configOfText(parsed.data, file, faults);
+  return faults.length > 0 ? { faults } : { config, faults };
+}
+
+/** zod's own words made plain: `Invalid input: expected string, received number` -> `expected string, ...`. */
+function expectation(message: string): string {
+  return message.replace(/^Invalid (input|option): /, '');
+}
+
+/** `targets[0].number`; `(whole file)` for the root. */
+function printKey(keys: readonly PropertyKey[]): string {
+  if (keys.length === 0) return '(whole file)';
+  return keys
+    .map((key) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`))
+    .join('')
+    .replace(/^\./, '');
+}
+
+/** Line of the deepest node on the way to `keys` that stands in the text (a missing key: its parent). */
+function lineOf(document: Document, keys: readonly PropertyKey[], lines: LineCounter): number {
+  for (let depth = keys.length; depth >= 0; depth--) {
+    const node = depth === 0 ? document.contents : document.getIn(keys.slice(0, depth), true);
+    if (isNode(node) && node.range) return lines.linePos(node.range[0]).line;
+  }
+  return 1;
+}
+
+function configOfText(text: ConfigText, file: string, faults: string[]): Config {
+  const folder = path.dirname(file);
+  const source = (group: Record<string, unknown>, name: string, where: string): SecretSource | null => {
+    const given = [`${name}File`, `${name}Env`, `${name}Command`].filter(
+      (key) => typeof group[key] === 'string',
+    );
+    const [key] = given;
+    if (key === undefined) return null;
+    if (given.length > 1) faults.push(`${file}: ${where}: expected one of ${given.join(', ')}, not several`);
+    const value = String(group[key]);
+    if (key.endsWith('File')) return { kind: 'file', path: path.resolve(folder, value) };
+    if (key.endsWith('Env')) return { kind: 'environment', variable: value };
+    return { kind: 'command', command: value };
+  };
+  const resolved = (value: string | undefined) => (value === undefined ? null : path.resolve(folder, value));
+
+  const targetOf = (one: TargetText, at: number): TargetConfig => ({
+    number: one.number,
+    name: one.name,
+    transport: one.transport,
+    path: one.transport === 'vmfs' ? path.resolve(folder, one.path) : one.path,
+    host: one.host ?? null,
+    port: one.port ?? null,
+    user: one.user ?? null,
+    password: source(one, 'password', `targets[${at}]`),
+    privateKeyFile: resolved(one.privateKeyFile),
+    privateKeyPassphrase: source(one, 'privateKeyPassphrase', `targets[${at}]`),
+    knownHostsFile: resolved(one.knownHostsFile),
+    tls: one.tls,
+    tlsCertificateSha256: one.tlsCertificateSha256 ?? null,
+    legacyAlgorithms: one.legacyAlgorithms,
+    maxConnections: one.maxConnections ?? null,
+    bytesPerSecondLimit: one.bytesPerSecondLimit ?? null,
+    readOnly: one.readOnly,
+    timeoutMs: one.timeoutSeconds * 1000,
+    readBack: one.readBack,
+  });
+
+  return {
+    file,
+    targets: text.targets.map(targetOf).sort((a, b) => a.number - b.number),
+    datastores: text.datastores.map((one) => path.resolve(folder, one)),
+    encryption: {
+      system: source(text.encryption, 'systemPassphrase', 'encryption'),
+      master: source(text.encryption, 'masterPassphrase', 'encryption'),
+      former: text.encryption.formerPassphraseFiles.map((one) => ({
+        kind: 'file',
+        path: path.resolve(folder, one),
+      })),
+    },
+    backup: {
+      target: text.backup.target ?? null,
+      codec: text.backup.codec,
+      level: text.backup.level ?? null,
+      encrypt: text.backup.encrypt,
+      fullAboveChangedPercent: text.backup.fullAboveChangedPercent,
+      fullOffline: text.backup.fullOffline,
+    },
+    indexMaxAgeMinutes: text.index.maxAgeMinutes,
+  };
+}

@@ -1,0 +1,100 @@
+/** What may stand in phd.yaml, with every default. Unknown keys are let through, so that newer files still load. */
+import { z } from 'zod';
+
+const text = z.string().min(1, 'expected some text');
+/** Names that end up in messages and file lists. */
+const plainText = text.regex(/^[^\p{Cc}]*$/u, 'expected text without control characters');
+const wholeNumber = (from: number, to: number) =>
+  z
+    .number()
+    .int()
+    .min(from, `expected a whole number ${from} to ${to}`)
+    .max(to, `expected a whole number ${from} to ${to}`);
+
+const target = z
+  .looseObject({
+    number: wholeNumber(1, 9999),
+    name: plainText,
+    transport: z.enum(['vmfs', 'ftp', 'ssh']),
+    path: z.string().regex(/^[^\p{Cc}]*$/u, 'expected a path without control characters'),
+    host: plainText.optional(),
+    port: wholeNumber(1, 65_535).optional(),
+    user: plainText.optional(),
+    passwordFile: text.optional(),
+    passwordEnv: text.optional(),
+    passwordCommand: text.optional(),
+    privateKeyFile: text.optional(),
+    privateKeyPassphraseFile: text.optional(),
+    privateKeyPassphraseEnv: text.optional(),
+    privateKeyPassphraseCommand: text.optional(),
+    knownHostsFile: text.optional(),
+    tls: z.enum(['none', 'explicit']).default('none'),
+    tlsCertificateSha256: z
+      .string()
+      .transform((value) => value.replaceAll(':', '').toLowerCase())
+      .pipe(z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hex digits'))
+      .optional(),
+    legacyAlgorithms: z.boolean().default(false),
+    maxConnections: wholeNumber(1, 32).optional(),
+    bytesPerSecondLimit: wholeNumber(1024, Number.MAX_SAFE_INTEGER).optional(),
+    readOnly: z.boolean().default(false),
+    timeoutSeconds: wholeNumber(1, 3600).default(30),
+    readBack: z.enum(['tail', 'all']).default('tail'),
+  })
+  .superRefine((value, context) => {
+    const need = (key: 'host' | 'user', why: string) => {
+      if (value[key] === undefined) context.addIssue({ code: 'custom', path: [key], message: why });
+    };
+    if (value.transport === 'vmfs') {
+      if (value.path === '')
+        context.addIssue({ code: 'custom', path: ['path'], message: 'expected a folder' });
+    } else {
+      need('host', 'expected a host name or address');
+      need('user', 'expected the name of a user');
+    }
+  });
+
+const secretKeys = (name: string) => ({
+  [`${name}File`]: text.optional(),
+  [`${name}Env`]: text.optional(),
+  [`${name}Command`]: text.optional(),
+});
+
+export const configSchema = z.looseObject({
+  targets: z
+    .array(target)
+    .superRefine((targets, context) => {
+      targets.forEach((one, at) => {
+        const first = targets.findIndex((other) => other.number === one.number);
+        if (first !== at) {
+          const message = `expected a number of its own: ${one.number} is taken`;
+          context.addIssue({ code: 'custom', path: [at, 'number'], message });
+        }
+      });
+    })
+    .default([]),
+  datastores: z.array(text).default([]),
+  encryption: z
+    .looseObject({
+      ...secretKeys('systemPassphrase'),
+      ...secretKeys('masterPassphrase'),
+      formerPassphraseFiles: z.array(text).default([]),
+    })
+    .prefault({}),
+  backup: z
+    .looseObject({
+      target: wholeNumber(1, 9999).optional(),
+      codec: z.enum(['gzip', 'zstd', 'lzop']).default('gzip'),
+      level: wholeNumber(1, 22).optional(),
+      encrypt: z.boolean().default(false),
+      fullAboveChangedPercent: z.number().min(0).max(100).default(50),
+      fullOffline: z.enum(['refused', 'allowed']).default('refused'),
+    })
+    .prefault({}),
+  index: z
+    .looseObject({ maxAgeMinutes: z.number().min(0, 'expected minutes, 0 or more').default(15) })
+    .prefault({}),
+});
+
+export type ConfigText = z.output<typeof configSchema>;
+export type TargetText = ConfigText['targets'][number];

@@ -1,0 +1,101 @@
+/** What every operation works with: places, configuration, clock, targets, secrets, databases. */
+import { hostname } from 'node:os';
+import path from 'node:path';
+import { IndexDb } from '../../db/index-db.ts';
+import { JobsDb } from '../../db/jobs-db.ts';
+import { type Clock, systemClock } from '../clock.ts';
+import { loadConfig } from '../config/load-config.ts';
+import { choosePlaces, preparePlaces } from '../config/places.ts';
+import { readPassphrases } from '../config/secrets.ts';
+import { PhdError } from '../errors.ts';
+import type { Config, Places } from '../model/config.ts';
+import type { Storage } from '../storage/storage.ts';
+
+export interface Passphrases {
+  system: string | null;
+  master: string | null;
+  /** Tried in this order after the two above. */
+  former: string[];
+}
+
+export interface EngineContext {
+  places: Places;
+  config: Config;
+  clock: Clock;
+  hostName: string;
+  /** Opened once and kept; closed with the context. NOT_FOUND if no target has this number. */
+  storage(targetNumber: number): Promise<Storage>;
+  /** Read when first asked for; CONFIG_INVALID if a source that is named gives nothing. */
+  passphrases(): Promise<Passphrases>;
+  index: IndexDb;
+  jobs: JobsDb;
+  /** Closes targets and databases; safe to repeat. */
+  close(): Promise<void>;
+}
+
+export interface ContextOptions {
+  /** Environment to read (PHD_HOME, HOME, secrets); default: that of the process. */
+  env?: NodeJS.ProcessEnv;
+  clock?: Clock;
+  /** Called with things a person should know: an index made anew, a file open to others. */
+  onNotice?: (message: string) => void;
+}
+
+/** Chooses and prepares the places, reads phd.yaml, opens the databases. Throws CONFIG_INVALID, IO. */
+export async function openContext(options: ContextOptions = {}): Promise<EngineContext> {
+  const env = options.env ?? process.env;
+  const places = choosePlaces(env, process.getuid?.() === 0);
+  await preparePlaces(places);
+  const config = await loadConfig(places);
+  const jobs = new JobsDb(path.join(places.stateDir, 'jobs.db'));
+  let index: IndexDb;
+  try {
+    index = IndexDb.open(path.join(places.stateDir, 'index.db'), options.onNotice);
+  } catch (error) {
+    jobs.close();
+    throw error;
+  }
+  const opened = new Map<number, Promise<Storage>>();
+  let passphrases: Promise<Passphrases> | undefined;
+  let closed = false;
+
+  async function openTarget(targetNumber: number): Promise<Storage> {
+    const target = config.targets.find((one) => one.number === targetNumber);
+    if (target === undefined) {
+      throw new PhdError('NOT_FOUND', `there is no target ${targetNumber} in ${config.file}`);
+    }
+    throw new PhdError('IO', `target ${target.number} cannot be opened yet`);
+  }
+
+  return {
+    places,
+    config,
+    clock: options.clock ?? systemClock,
+    hostName: hostname(),
+    storage(targetNumber) {
+      let storage = opened.get(targetNumber);
+      if (storage === undefined) {
+        storage = openTarget(targetNumber);
+        opened.set(targetNumber, storage);
+        storage.catch(() => opened.delete(targetNumber));
+      }
+      return storage;
+    },
+    passphrases() {
+      passphrases ??= readPassphrases(config.encryption, env);
+      return passphrases;
+    },
+    index,
+    jobs,
+    async close() {
+      if (closed) return;
+      closed = true;
+      const storages = await Promise.allSettled(opened.values());
+      await Promise.allSettled(
+        storages.map((one) => (one.status === 'fulfilled' ? one.value.close() : undefined)),
+      );
+      index.close();
+      jobs.close();
+    },
+  };
+}

@@ -1,0 +1,69 @@
+/** Plain types of places and of the validated configuration (phd.yaml); every default is already filled in. */
+import type { Codec, Transport } from './archive.ts';
+
+/** Folders of the program (spec: PHD_HOME, root, XDG). */
+export interface Places {
+  configDir: string;
+  stateDir: string;
+  logDir: string;
+}
+
+/** Where a secret comes from; exactly one of the three. Never the secret itself. */
+export type SecretSource =
+  | { kind: 'file'; path: string }
+  | { kind: 'environment'; variable: string }
+  | { kind: 'command'; command: string };
+
+/** One target as phd.yaml names it; paths of local files are absolute, secrets are still sources. */
+export interface TargetConfig {
+  number: number;
+  name: string;
+  transport: Transport;
+  /** Root folder on the target. */
+  path: string;
+  host: string | null;
+  port: number | null;
+  user: string | null;
+  password: SecretSource | null;
+  privateKeyFile: string | null;
+  privateKeyPassphrase: SecretSource | null;
+  knownHostsFile: string | null;
+  tls: 'none' | 'explicit';
+  /** SHA-256 of the one certificate that is accepted, hex; null: certificates are checked as usual. */
+  tlsCertificateSha256: string | null;
+  legacyAlgorithms: boolean;
+  /** null: the default of the transport. */
+  maxConnections: number | null;
+  bytesPerSecondLimit: number | null;
+  readOnly: boolean;
+  timeoutMs: number;
+  readBack: 'tail' | 'all';
+}
+
+export interface BackupDefaults {
+  /** Number of the target, null: the lowest that may be written. */
+  target: number | null;
+  codec: Codec;
+  level: number | null;
+  encrypt: boolean;
+  /** More changed blocks than this make a FULL of the backup. */
+  fullAboveChangedPercent: number;
+  /** What to do if the FULL is gone from a completely listed target. */
+  fullOffline: 'refused' | 'allowed';
+}
+
+export interface Config {
+  /** Path of phd.yaml, which may not exist (then every setting has its default). */
+  file: string;
+  targets: TargetConfig[];
+  /** Absolute folders in which VMs and volumes lie. */
+  datastores: string[];
+  encryption: {
+    system: SecretSource | null;
+    master: SecretSource | null;
+    former: SecretSource[];
+  };
+  backup: BackupDefaults;
+  /** A target is listed again when its index is older than this. */
+  indexMaxAgeMinutes: number;
+}
