@@ -29,14 +29,14 @@ const target = z
     privateKeyPassphraseCommand: text.optional(),
     knownHostsFile: text.optional(),
     tls: z.enum(['none', 'explicit']).default('none'),
-    tlsCertificateSha256: z
+    tlsPin: z
       .string()
       .transform((value) => value.replaceAll(':', '').toLowerCase())
       .pipe(z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hex digits'))
       .optional(),
     legacyAlgorithms: z.boolean().default(false),
     maxConnections: wholeNumber(1, 32).optional(),
-    bytesPerSecondLimit: wholeNumber(1024, Number.MAX_SAFE_INTEGER).optional(),
+    bandwidthLimitBytesPerSecond: wholeNumber(1024, Number.MAX_SAFE_INTEGER).optional(),
     readOnly: z.boolean().default(false),
     timeoutSeconds: wholeNumber(1, 3600).default(30),
     readBack: z.enum(['tail', 'all']).default('tail'),

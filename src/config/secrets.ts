@@ -93,7 +93,7 @@ async function readClosedFile(file: string, what: string): Promise<Buffer> {
 function runSecretCommand(command: string, what: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const limits = { timeout: COMMAND_TIMEOUT_MS, maxBuffer: MAX_SECRET_BYTES };
-    execFile('/bin/sh', ['-c', command], limits, (error, stdout) => {
+    const child = execFile('/bin/sh', ['-c', command], limits, (error, stdout) => {
       if (error === null) resolve(stdout);
       else {
         const status = error.killed
@@ -102,5 +102,6 @@ function runSecretCommand(command: string, what: string): Promise<string> {
         reject(new PhdError('CONFIG_INVALID', `${what}: its command ${status}`));
       }
     });
+    child.stdin?.end();
   });
 }

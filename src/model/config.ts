@@ -1,5 +1,6 @@
 /** Plain types of places and of the validated configuration (phd.yaml); every default is already filled in. */
-import type { Codec, Transport } from './archive.ts';
+import type { Codec } from './archive.ts';
+import type { TargetSettings } from './target.ts';
 
 /** Folders of the program (spec: PHD_HOME, root, XDG). */
 export interface Places {
@@ -15,29 +16,10 @@ export type SecretSource =
   | { kind: 'command'; command: string };
 
 /** One target as phd.yaml names it; paths of local files are absolute, secrets are still sources. */
-export interface TargetConfig {
-  number: number;
-  name: string;
-  transport: Transport;
-  /** Root folder on the target. */
-  path: string;
-  host: string | null;
-  port: number | null;
-  user: string | null;
+export interface TargetConfig extends TargetSettings {
   password: SecretSource | null;
   privateKeyFile: string | null;
   privateKeyPassphrase: SecretSource | null;
-  knownHostsFile: string | null;
-  tls: 'none' | 'explicit';
-  /** SHA-256 of the one certificate that is accepted, hex; null: certificates are checked as usual. */
-  tlsCertificateSha256: string | null;
-  legacyAlgorithms: boolean;
-  /** null: the default of the transport. */
-  maxConnections: number | null;
-  bytesPerSecondLimit: number | null;
-  readOnly: boolean;
-  timeoutMs: number;
-  readBack: 'tail' | 'all';
 }
 
 export interface BackupDefaults {
