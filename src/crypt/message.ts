@@ -1,0 +1,145 @@
+/**
+ * OpenPGP messages as archives use them (FORMAT.md section 7): written and read as streams by OpenPGP.js,
+ * in the one shape that gpg 2.2 opens (SEIPDv1, AES-256, no compression).
+ */
+import { ReadableStream } from 'node:stream/web';
+import * as openpgp from 'openpgp';
+import { PhdError } from '../errors.ts';
+
+/** Every passphrase packet is this long, so `tail -c +49` reaches the second one. */
+export const PASSPHRASE_PACKET_BYTES = 48;
+/** Pieces fed to OpenPGP.js; it frames what it is fed, so the chunks of a message are known by arithmetic. */
+export const CHUNK_BYTES = 1_048_576;
+/** S2K count of 65,011,712: what gpg itself uses. */
+const S2K_COUNT_BYTE = 255;
+
+const CONFIG = {
+  aeadProtect: false,
+  preferredSymmetricAlgorithm: openpgp.enums.symmetric.aes256,
+  preferredCompressionAlgorithm: openpgp.enums.compression.uncompressed,
+  s2kIterationCountByte: S2K_COUNT_BYTE,
+} as const;
+
+/** Encrypts a stream for each passphrase in order (system first). Constant memory. */
+export async function* encryptStream(
+  source: AsyncIterable<Uint8Array>,
+  passphrases: readonly string[],
+): AsyncGenerator<Buffer> {
+  if (passphrases.length === 0) {
+    throw new PhdError('PASSPHRASE_MISSING', 'encryption is asked for, but no passphrase is configured');
+  }
+  const message = await openpgp.createMessage({ binary: streamOf(piecesOf(source)), date: new Date(0) });
+  const encrypted = await openpgp.encrypt({
+    message,
+    passwords: [...passphrases],
+    format: 'binary',
+    date: new Date(0),
+    config: CONFIG,
+  });
+  for await (const chunk of encrypted as unknown as AsyncIterable<Uint8Array>) {
+    yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+  }
+}
+
+/**
+ * Decrypts a message as a stream. Bytes are provisional: only a normal end proves them (MDC), so a caller keeps
+ * them in a place of its own until then. Throws PASSPHRASE_WRONG, ARCHIVE_DAMAGED, FORMAT_UNSUPPORTED.
+ */
+export async function* decryptStream(
+  source: AsyncIterable<Uint8Array>,
+  passphrases: readonly string[],
+  what: string,
+): AsyncGenerator<Buffer> {
+  requirePassphrases(passphrases, what);
+  let sourceError: unknown;
+  const guarded = async function* (): AsyncGenerator<Uint8Array> {
+    try {
+      for await (const chunk of source) yield Uint8Array.from(chunk);
+    } catch (error) {
+      sourceError = error;
+      throw error;
+    }
+  };
+  try {
+    const message = await openpgp.readMessage({ binaryMessage: streamOf(guarded()) });
+    const decrypted = await openpgp.decrypt({
+      message,
+      passwords: [...passphrases],
+      format: 'binary',
+      config: { allowUnauthenticatedStream: true, ...CONFIG },
+    });
+    for await (const chunk of decrypted.data as unknown as AsyncIterable<Uint8Array>) {
+      yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    }
+  } catch (error) {
+    if (sourceError instanceof PhdError) throw sourceError;
+    throw fromOpenpgp(error, what);
+  }
+}
+
+export function requirePassphrases(passphrases: readonly string[], what: string): void {
+  if (passphrases.length > 0) return;
+  throw new PhdError(
+    'PASSPHRASE_MISSING',
+    `${what} is encrypted and no passphrase is known: name one under "encryption" in phd.yaml`,
+  );
+}
+
+/** OpenPGP.js tells failures apart by words alone; this is the only place that reads them. */
+export function fromOpenpgp(error: unknown, what: string): PhdError {
+  if (error instanceof PhdError) return error;
+  const words = (error as Error | undefined)?.message ?? String(error);
+  if (
+    /session key decryption failed|incorrect (key )?passphrase|Invalid enum value|Invalid session key/i.test(
+      words,
+    )
+  ) {
+    return new PhdError('PASSPHRASE_WRONG', `${what}: none of the known passphrases opens it`, {
+      cause: error,
+    });
+  }
+  if (/version|not supported|unsupported|unknown packet/i.test(words)) {
+    const advice = 'it was not encrypted by this program (only SEIPDv1 messages are read)';
+    return new PhdError('FORMAT_UNSUPPORTED', `${what}: ${advice}`, { cause: error });
+  }
+  return new PhdError('ARCHIVE_DAMAGED', `${what}: the encrypted message is damaged (${words})`, {
+    cause: error,
+  });
+}
+
+/** Cuts a stream into pieces of exactly CHUNK_BYTES; the last may be shorter. */
+async function* piecesOf(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let piece = new Uint8Array(CHUNK_BYTES);
+  let filled = 0;
+  for await (const chunk of source) {
+    for (let at = 0; at < chunk.length; ) {
+      const count = Math.min(chunk.length - at, CHUNK_BYTES - filled);
+      piece.set(chunk.subarray(at, at + count), filled);
+      filled += count;
+      at += count;
+      if (filled < CHUNK_BYTES) continue;
+      yield piece;
+      piece = new Uint8Array(CHUNK_BYTES);
+      filled = 0;
+    }
+  }
+  if (filled > 0) yield piece.subarray(0, filled);
+}
+
+/** A web stream that pulls from an iterable, closing it when cancelled. */
+function streamOf(source: AsyncIterable<Uint8Array>): openpgp.WebStream<Uint8Array> {
+  const iterator = source[Symbol.asyncIterator]();
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const next = await iterator.next();
+        if (next.done) controller.close();
+        else controller.enqueue(next.value);
+      },
+      async cancel() {
+        await iterator.return?.();
+      },
+    },
+    { highWaterMark: 1 },
+  ) as unknown as openpgp.WebStream<Uint8Array>;
+}
