@@ -1,0 +1,149 @@
+/** A VM folder as the source of a backup: which disks it has, which files go with them, what cannot be backed up. */
+import type { Dirent } from 'node:fs';
+import { readdir, realpath } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { v5 as uuidV5 } from 'uuid';
+import { fromErrno, PhdError } from '../errors.ts';
+import { readSmallFile } from './descriptor-file.ts';
+import { shownName } from './plain-name.ts';
+import { type DiskClaim, openSourceDisk, type SourceDisk, unsupported } from './source-disk.ts';
+import { claimsWithoutVmx } from './unlisted-disks.ts';
+import { collectVmFiles, type VmFile } from './vm-files.ts';
+import { MAX_VMX_BYTES, parseVmx, type Vmx, vmxDisks, vmxUuid } from './vmx.ts';
+
+export type { SourceDisk } from './source-disk.ts';
+export type { VmFile } from './vm-files.ts';
+
+export interface SourceVm {
+  /** Absolute, symbolic links resolved. */
+  folder: string;
+  /** Name of the folder. */
+  vmName: string;
+  /** From the VMX, else the name of the folder. */
+  displayName: string;
+  /** uuid.bios in lower case, else a UUIDv5 of host and path. */
+  uuid: string;
+  files: VmFile[];
+  disks: SourceDisk[];
+  /** Disks that cannot be backed up as they stand, each by name with the reason (SOURCE_UNSUPPORTED). */
+  refused: { disk: string; error: PhdError }[];
+  /** What was left out or looks odd, a line each. */
+  notices: string[];
+}
+
+/** The one VMX of a folder; undefined if it has none. Of several only the one named like the folder is taken. */
+function chooseVmx(folder: string, entries: readonly Dirent[]): string | undefined {
+  const names = entries
+    .filter((entry) => entry.isFile() && /^[^.].*\.vmx$/i.test(entry.name))
+    .map((entry) => entry.name);
+  if (names.length <= 1) return names[0];
+  const own = names.find((name) => name === `${basename(folder)}.vmx`);
+  if (own !== undefined) return own;
+  throw unsupported(
+    folder,
+    `it holds several VMX files (${names.map(shownName).join(', ')}) and none is named like the folder: move all but one away`,
+  );
+}
+
+function claimsFromVmx(vmx: Vmx, folder: string): DiskClaim[] {
+  return vmxDisks(vmx).map(({ fileName, scsiId, slot }) => ({
+    scsiId,
+    slot,
+    path: fileName.startsWith('/') ? fileName : join(folder, fileName),
+    fileName,
+    isNamedByVmx: true,
+  }));
+}
+
+/** Opens each disk; one that fails is named in `refused` and does not hide the others. */
+async function openDisks(claims: readonly DiskClaim[], vm: SourceVm): Promise<void> {
+  const seenFlats = new Map<string, string>();
+  const seenNames = new Set<string>();
+  for (const claim of claims) {
+    try {
+      const disk = await openSourceDisk(claim);
+      const flat = await realpath(disk.flatPath).catch((error) =>
+        Promise.reject(fromErrno(error, disk.flatPath)),
+      );
+      const first = seenFlats.get(flat);
+      if (first !== undefined) {
+        vm.notices.push(`${shownName(disk.name)} is left out: it is the same flat as ${shownName(first)}`);
+        continue;
+      }
+      const archiveKey = `${disk.scsiId}-${disk.name}`;
+      if (seenNames.has(archiveKey))
+        throw unsupported(disk.name, `another disk has the same name at ${disk.scsiId}`);
+      seenFlats.set(flat, disk.name);
+      seenNames.add(archiveKey);
+      vm.disks.push(disk);
+    } catch (error) {
+      const reason = fromErrno(error, shownName(claim.fileName));
+      if (reason.code === 'CANCELLED') throw reason;
+      const isNamed = reason.code === 'SOURCE_UNSUPPORTED';
+      vm.refused.push({
+        disk: basename(claim.path),
+        error: isNamed ? reason : new PhdError('SOURCE_UNSUPPORTED', reason.message, { cause: reason }),
+      });
+    }
+  }
+}
+
+/**
+ * Reads a VM folder: the VMX and the disks it connects; without a VMX every descriptor with a flat and every raw
+ * image (`.img`, `.raw`, `.dsk`), numbered in order.
+ * @param hostName stands in the UUID of a VM that has none
+ * @param images paths of further raw images or devices that the operator names
+ * @throws PhdError NOT_FOUND, SOURCE_UNSUPPORTED (no single VMX), FORMAT_UNSUPPORTED (no VMX in truth), IO.
+ *   A folder without any disk is returned with empty lists.
+ */
+export async function openSourceVm(
+  folder: string,
+  hostName: string,
+  images: readonly string[] = [],
+): Promise<SourceVm> {
+  const doing = `cannot read the VM folder ${folder}`;
+  let root: string;
+  let entries: Dirent[];
+  try {
+    root = await realpath(folder);
+    entries = (await readdir(root, { withFileTypes: true })).sort((a, b) => (a.name < b.name ? -1 : 1));
+  } catch (error) {
+    throw fromErrno(error, doing);
+  }
+  const vmxName = chooseVmx(root, entries);
+  const vmx =
+    vmxName === undefined ? null : parseVmx(await readSmallFile(join(root, vmxName), MAX_VMX_BYTES), vmxName);
+  const vmName = basename(root);
+  const vm: SourceVm = {
+    folder: root,
+    vmName,
+    displayName: vmx?.values.get('displayname')?.trim() || vmName,
+    uuid: vmxUuid(vmx?.values.get('uuid.bios')) ?? uuidV5(`file://${hostName}${root}`, uuidV5.URL),
+    files: [],
+    disks: [],
+    refused: [],
+    notices: [],
+  };
+  for (const key of vmx?.duplicates ?? []) {
+    vm.notices.push(`${shownName(vmxName!)} sets ${shownName(key)} more than once: the first line counts`);
+  }
+  const listed = vmx ? claimsFromVmx(vmx, root) : await claimsWithoutVmx(root, entries, vm);
+  const extra = images.map((path, index) => ({
+    scsiId: freeScsiId(listed.length + index),
+    slot: null,
+    path,
+    fileName: path,
+    isNamedByVmx: true,
+  }));
+  const numbered = vmx ? listed : listed.map((claim, index) => ({ ...claim, scsiId: freeScsiId(index) }));
+  await openDisks([...numbered, ...extra], vm);
+  vm.files = await collectVmFiles(root, entries, { vmxName, nvramName: vmx?.values.get('nvram') }, vm);
+  return vm;
+}
+
+/** Controller and unit digits of the n-th disk; unit 7 is the controller's own. */
+function freeScsiId(index: number): string {
+  const controller = Math.floor(index / 15);
+  const place = index % 15;
+  return `${controller}${place < 7 ? place : place + 1}`;
+}
