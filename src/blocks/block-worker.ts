@@ -1,0 +1,237 @@
+/** A worker thread over blocks: synchronous reads, digests, packing and writes on shared slots. */
+import { createHash, type Hash } from 'node:crypto';
+import fs from 'node:fs';
+import { parentPort, workerData } from 'node:worker_threads';
+import { DIGEST_BYTES, isZeroMark } from '../archive/geometry.ts';
+import { readBlockMember, writeBlockMember, zeroBlockMember } from '../archive/gzip-member.ts';
+import { readZstdFrame, zstdFrame } from '../archive/zstd-frame.ts';
+import { PhdError } from '../errors.ts';
+import type { BlockFailure, Packing, Slot, Task, TaskResult, WorkerReply, WorkerSetup } from './tasks.ts';
+
+const setup = workerData as WorkerSetup;
+const { blockBytes } = setup;
+const slots: Slot[] = setup.raw.map((raw, index) => ({
+  index,
+  raw: Buffer.from(raw),
+  packed: Buffer.from(setup.packed[index] as SharedArrayBuffer),
+}));
+const zeroBlock = Buffer.alloc(blockBytes);
+/** Ready-made member or frame of a full-size zero block, by codec and level. */
+const zeroMembers = new Map<string, Buffer>();
+
+type DiskTask = Extract<Task, { blocks: number[] }>;
+
+function blockSize(task: DiskTask, block: number): number {
+  return Math.min(blockBytes, task.diskBytes - block * blockBytes);
+}
+
+function isZero(block: Buffer): boolean {
+  return block.equals(block.length === blockBytes ? zeroBlock : zeroBlock.subarray(0, block.length));
+}
+
+/** Index one past the last of a run of consecutive block numbers that begins at `from`. */
+function runEnd(blocks: number[], from: number): number {
+  let to = from + 1;
+  while (to < blocks.length && blocks[to] === blocks[to - 1]! + 1) to += 1;
+  return to;
+}
+
+/** Reads the task's blocks into `raw`, one read for each run, and returns a view of each. */
+function readBlocks(task: DiskTask): Buffer[] {
+  const { raw } = slots[task.slot]!;
+  const views: Buffer[] = [];
+  for (let from = 0; from < task.blocks.length; ) {
+    const to = runEnd(task.blocks, from);
+    const runBytes = (to - from - 1) * blockBytes + blockSize(task, task.blocks[to - 1]!);
+    readFully(
+      task.fd,
+      raw.subarray(from * blockBytes, from * blockBytes + runBytes),
+      task.blocks[from]! * blockBytes,
+    );
+    for (; from < to; from += 1) {
+      views.push(raw.subarray(from * blockBytes, from * blockBytes + blockSize(task, task.blocks[from]!)));
+    }
+  }
+  return views;
+}
+
+function readFully(fd: number, target: Buffer, position: number): void {
+  for (let filled = 0; filled < target.length; ) {
+    const count = fs.readSync(fd, target, filled, target.length - filled, position + filled);
+    if (count === 0)
+      throw new PhdError('SOURCE_CHANGED', `the disk ends at byte ${position + filled}, earlier than it did`);
+    filled += count;
+  }
+}
+
+function writeFully(fd: number, buffers: Buffer[], position: number): void {
+  let at = position;
+  let rest = buffers;
+  while (rest.length > 0) {
+    let written = fs.writevSync(fd, rest, at);
+    at += written;
+    while (rest.length > 0 && written >= rest[0]!.length) {
+      written -= rest[0]!.length;
+      rest = rest.slice(1);
+    }
+    if (written > 0) rest = [rest[0]!.subarray(written), ...rest.slice(1)];
+  }
+}
+
+function digestOf(block: Buffer): Buffer {
+  return createHash('sha256').update(block).digest();
+}
+
+function matches(block: Buffer, expected: Uint8Array): boolean {
+  if (isZeroMark(expected)) return isZero(block);
+  return digestOf(block).equals(expected);
+}
+
+function zeroMember(packing: Packing): Buffer {
+  const key = `${packing.codec} ${packing.level}`;
+  let member = zeroMembers.get(key);
+  if (!member) {
+    member = packing.codec === 'gzip' ? zeroBlockMember(blockBytes) : zstdFrame(zeroBlock, packing.level);
+    zeroMembers.set(key, member);
+  }
+  return member;
+}
+
+function packMember(packed: Buffer, at: number, block: Buffer, digest: Buffer, packing: Packing): number {
+  if (isZeroMark(digest) && block.length === blockBytes) {
+    const member = zeroMember(packing);
+    member.copy(packed, at);
+    return member.length;
+  }
+  if (packing.codec === 'gzip') return writeBlockMember(packed, at, block, digest, packing.level);
+  const frame = zstdFrame(block, packing.level);
+  frame.copy(packed, at);
+  return frame.length;
+}
+
+function pack(task: Extract<Task, { kind: 'pack' }>): TaskResult {
+  const views = readBlocks(task);
+  const digests = Buffer.alloc(views.length * DIGEST_BYTES);
+  const memberBytes = new Uint32Array(views.length);
+  const { packed } = slots[task.slot]!;
+  let at = 0;
+  views.forEach((block, index) => {
+    const digest = digests.subarray(index * DIGEST_BYTES, (index + 1) * DIGEST_BYTES);
+    if (!isZero(block)) digestOf(block).copy(digest);
+    if (!task.packing) return;
+    memberBytes[index] = packMember(packed, at, block, digest, task.packing);
+    at += memberBytes[index]!;
+  });
+  return { digests, memberBytes };
+}
+
+let regionHash: Hash | undefined;
+let isRegionZero = true;
+
+function hashRegion(task: Extract<Task, { kind: 'region' }>): TaskResult {
+  regionHash ??= createHash('sha256');
+  isRegionZero &&= task.isZero;
+  regionHash.update(slots[task.slot]!.raw.subarray(0, task.bytes));
+  if (!task.isLast) return {};
+  const regionDigest = isRegionZero ? Buffer.alloc(DIGEST_BYTES) : regionHash.digest();
+  regionHash = undefined;
+  isRegionZero = true;
+  return { regionDigest };
+}
+
+/** Writes blocks that are good, a run at a time; null marks a bad one. */
+function writeGood(task: DiskTask, blocks: (Buffer | null)[]): void {
+  for (let from = 0; from < blocks.length; from += 1) {
+    if (!blocks[from]) continue;
+    let to = from + 1;
+    while (to < blocks.length && blocks[to] && task.blocks[to] === task.blocks[to - 1]! + 1) to += 1;
+    writeFully(task.fd, blocks.slice(from, to) as Buffer[], task.blocks[from]! * blockBytes);
+    from = to - 1;
+  }
+}
+
+function expectedDigest(digests: Uint8Array, index: number): Uint8Array {
+  return digests.subarray(index * DIGEST_BYTES, (index + 1) * DIGEST_BYTES);
+}
+
+function unpack(task: Extract<Task, { kind: 'unpack' }>): TaskResult {
+  const failures: BlockFailure[] = [];
+  const { packed } = slots[task.slot]!;
+  let at = 0;
+  const blocks = task.blocks.map((block, index) => {
+    const member = packed.subarray(at, at + task.memberBytes[index]!);
+    at += member.length;
+    const expected = expectedDigest(task.digests, index);
+    try {
+      const size = blockSize(task, block);
+      const plain =
+        task.codec === 'gzip' ? readBlockMember(member, size, expected) : readZstdFrame(member, size);
+      if (matches(plain, expected)) return plain;
+      failures.push({ block, reason: 'its bytes do not match their digest' });
+    } catch (error) {
+      if (!(error instanceof PhdError)) throw error;
+      failures.push({ block, reason: error.message });
+    }
+    return null;
+  });
+  if (!task.check) writeGood(task, blocks);
+  return { failures };
+}
+
+function place(task: Extract<Task, { kind: 'place' }>): TaskResult {
+  const failures: BlockFailure[] = [];
+  const { raw } = slots[task.slot]!;
+  const blocks = task.blocks.map((block, index) => {
+    const view = raw.subarray(index * blockBytes, index * blockBytes + blockSize(task, block));
+    if (matches(view, expectedDigest(task.digests, index))) return view;
+    failures.push({ block, reason: 'its bytes do not match their digest' });
+    return null;
+  });
+  writeGood(task, blocks);
+  return { failures };
+}
+
+function prove(task: Extract<Task, { kind: 'prove' }>): TaskResult {
+  const failures = readBlocks(task).flatMap((view, index) =>
+    matches(view, expectedDigest(task.digests, index))
+      ? []
+      : [{ block: task.blocks[index]!, reason: 'its bytes do not match their digest' }],
+  );
+  return { failures };
+}
+
+function zero(task: Extract<Task, { kind: 'zero' }>): TaskResult {
+  const blocks = readBlocks(task).map((view) => (isZero(view) ? null : zeroBlock.subarray(0, view.length)));
+  writeGood(task, blocks);
+  return { writtenBlocks: blocks.filter((block) => block !== null).length };
+}
+
+function run(task: Task): TaskResult {
+  switch (task.kind) {
+    case 'pack':
+      return pack(task);
+    case 'region':
+      return hashRegion(task);
+    case 'unpack':
+      return unpack(task);
+    case 'place':
+      return place(task);
+    case 'prove':
+      return prove(task);
+    case 'zero':
+      return zero(task);
+  }
+}
+
+const port = parentPort;
+if (!port) throw new Error('block-worker runs as a worker thread only');
+port.on('message', ({ id, task }: { id: number; task: Task }) => {
+  let reply: WorkerReply;
+  try {
+    reply = { id, result: run(task) };
+  } catch (error) {
+    const { code, message } = error as { code?: string; message: string };
+    reply = { id, error: { code: code ?? 'IO', message } };
+  }
+  port.postMessage(reply);
+});
