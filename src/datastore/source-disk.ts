@@ -24,8 +24,6 @@ export interface SourceDisk {
 /** A disk that something says exists. */
 export interface DiskClaim {
   scsiId: string;
-  /** `scsi0:0` in the VMX; null without one. */
-  slot: string | null;
   path: string;
   /** As the VMX or the folder names it. */
   fileName: string;

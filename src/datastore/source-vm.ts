@@ -46,9 +46,8 @@ function chooseVmx(folder: string, entries: readonly Dirent[]): string | undefin
 }
 
 function claimsFromVmx(vmx: Vmx, folder: string): DiskClaim[] {
-  return vmxDisks(vmx).map(({ fileName, scsiId, slot }) => ({
+  return vmxDisks(vmx).map(({ fileName, scsiId }) => ({
     scsiId,
-    slot,
     path: fileName.startsWith('/') ? fileName : join(folder, fileName),
     fileName,
     isNamedByVmx: true,
@@ -127,10 +126,9 @@ export async function openSourceVm(
   for (const key of vmx?.duplicates ?? []) {
     vm.notices.push(`${shownName(vmxName!)} sets ${shownName(key)} more than once: the first line counts`);
   }
-  const listed = vmx ? claimsFromVmx(vmx, root) : await claimsWithoutVmx(root, entries, vm);
+  const listed = vmx ? claimsFromVmx(vmx, root) : await claimsWithoutVmx(root, entries, vm.refused);
   const extra = images.map((path, index) => ({
     scsiId: freeScsiId(listed.length + index),
-    slot: null,
     path,
     fileName: path,
     isNamedByVmx: true,

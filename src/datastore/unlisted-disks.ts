@@ -2,54 +2,66 @@
 import type { Dirent } from 'node:fs';
 import { join } from 'node:path';
 import { fromErrno } from '../errors.ts';
+import type { Descriptor } from './descriptor.ts';
 import { readVmdkFile } from './descriptor-file.ts';
 import { shownName } from './plain-name.ts';
-import type { DiskClaim } from './source-disk.ts';
-import { unsupported } from './source-disk.ts';
+import { type DiskClaim, unsupported } from './source-disk.ts';
 
 const RAW_IMAGE = /\.(img|raw|dsk)$/i;
 
-/** What the walk notes beside the disks it finds. */
-interface Findings {
-  refused: { disk: string; error: ReturnType<typeof unsupported> }[];
-  notices: string[];
+/** What the descriptors of a folder say about its other files. */
+interface Relations {
+  /** Files that are extents of some disk. */
+  extents: Set<string>;
+  /** Disk that a snapshot stands on -> name of the snapshot. */
+  parents: Map<string, string>;
+}
+
+function noteRelations(name: string, descriptor: Descriptor, relations: Relations): void {
+  for (const { fileName } of descriptor.extents)
+    if (fileName !== null && fileName !== name) relations.extents.add(fileName);
+  const parent = descriptor.parentFileNameHint?.split(/[/\\]/).at(-1);
+  if (parent) relations.parents.set(parent, name);
 }
 
 /**
- * Every `.vmdk` that is a descriptor or a sparse disk, and every raw image, in order of names; a flat that no
- * descriptor names is refused by name, since leaving it out in silence would lose a disk.
+ * Every `.vmdk` that is a descriptor or a sparse disk, and every raw image, in order of names. Refused by name:
+ * a flat that no descriptor names (left out in silence it would be lost), and a disk that a snapshot stands on.
  */
 export async function claimsWithoutVmx(
   folder: string,
   entries: readonly Dirent[],
-  findings: Findings,
+  refused: { disk: string; error: ReturnType<typeof unsupported> }[],
 ): Promise<DiskClaim[]> {
   const claims: DiskClaim[] = [];
   const flats: string[] = [];
-  const named = new Set<string>();
+  const relations: Relations = { extents: new Set(), parents: new Map() };
+  const refuse = (name: string, reason: string) =>
+    refused.push({ disk: name, error: unsupported(name, reason) });
   for (const { name } of entries.filter((entry) => entry.isFile() || entry.isSymbolicLink())) {
-    const claim = { scsiId: '', slot: null, path: join(folder, name), fileName: name, isNamedByVmx: false };
+    const claim = { scsiId: '', path: join(folder, name), fileName: name, isNamedByVmx: false };
     if (RAW_IMAGE.test(name)) claims.push(claim);
     if (!/\.vmdk$/i.test(name)) continue;
     try {
       const file = await readVmdkFile(claim.path);
       if (file.kind === 'other') flats.push(name);
       else claims.push(claim);
-      if (file.kind === 'descriptor')
-        for (const extent of file.descriptor.extents) named.add(extent.fileName ?? '');
+      if (file.kind !== 'other' && file.descriptor) noteRelations(name, file.descriptor, relations);
     } catch (error) {
-      findings.refused.push({
-        disk: name,
-        error: unsupported(name, fromErrno(error, shownName(name)).message),
-      });
+      refuse(name, fromErrno(error, shownName(name)).message);
     }
   }
-  const orphans = flats.filter((name) => !named.has(name));
-  for (const name of orphans) {
-    findings.refused.push({
-      disk: name,
-      error: unsupported(name, 'no descriptor names it: make one with phd stub'),
-    });
+  for (const name of flats) {
+    if (!relations.extents.has(name)) refuse(name, 'no descriptor names it: make one with phd stub');
   }
-  return claims.filter((claim) => !named.has(claim.fileName));
+  const own = claims.filter(({ fileName }) => !relations.extents.has(fileName));
+  for (const { fileName } of own) {
+    const snapshot = relations.parents.get(fileName);
+    if (snapshot)
+      refuse(
+        fileName,
+        `the snapshot ${shownName(snapshot)} stands on it, so its flat is not the newest state`,
+      );
+  }
+  return own.filter(({ fileName }) => !relations.parents.has(fileName));
 }

@@ -1,7 +1,15 @@
 /** The VMX of a VM restored elsewhere: same machine, new place, each changed line shown. Pure. */
 import { randomBytes } from 'node:crypto';
 import { isPlainName } from './plain-name.ts';
-import { escapeValue, parseVmx, printVmxUuid, type Vmx, type VmxDisk, vmxDisks } from './vmx.ts';
+import {
+  escapeValue,
+  isSwitchedOff,
+  parseVmx,
+  printVmxUuid,
+  type Vmx,
+  type VmxDisk,
+  vmxDisks,
+} from './vmx.ts';
 
 export interface VmxRewrite {
   /** New display name; undefined keeps it. */
@@ -67,8 +75,7 @@ function changeDisks(vmx: Vmx, disks: readonly VmxDisk[], rewrite: VmxRewrite, c
   const slots = new Set(disks.map((disk) => disk.slot));
   for (const [key, value] of vmx.values) {
     const slot = DEVICE_FILE_KEY.exec(key)?.[1];
-    if (slot === undefined || slots.has(slot) || vmx.values.get(`${slot}.present`)?.toLowerCase() === 'false')
-      continue;
+    if (slot === undefined || slots.has(slot) || isSwitchedOff(vmx, slot)) continue;
     if (/[/\\.]/.test(value) && !rewrite.pathExists(value)) changes.set(`${slot}.startConnected`, 'FALSE');
   }
 }

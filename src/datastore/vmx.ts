@@ -136,6 +136,11 @@ export function vmxFlag(vmx: Vmx, key: string): boolean | null {
   return value === undefined ? null : /^(true|1|yes|on)$/i.test(value.trim());
 }
 
+/** True if the VMX says that a device (`scsi0:1`, `floppy0`) or its controller is not there. */
+export function isSwitchedOff(vmx: Vmx, slot: string): boolean {
+  return vmxFlag(vmx, `${slot}.present`) === false || vmxFlag(vmx, `${slot.split(':')[0]}.present`) === false;
+}
+
 function isDiskDevice(deviceType: string | null, fileName: string): boolean {
   if (deviceType === null) return !/\.(iso|flp)$/i.test(fileName) && !fileName.startsWith('/dev/cdrom');
   return !/cdrom|passthru|floppy/.test(deviceType);
