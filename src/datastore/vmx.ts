@@ -158,8 +158,7 @@ export function vmxDisks(vmx: Vmx): VmxDisk[] {
     if (!match || NO_FILE.has(fileName.trim().toLowerCase())) continue;
     const [, bus, controller, unit] = match;
     const slot = `${bus}${controller}:${unit}`;
-    if (vmxFlag(vmx, `${slot}.present`) === false || vmxFlag(vmx, `${bus}${controller}.present`) === false)
-      continue;
+    if (isSwitchedOff(vmx, slot)) continue;
     const deviceType = vmx.values.get(`${slot}.devicetype`)?.toLowerCase() ?? null;
     if (!isDiskDevice(deviceType, fileName)) continue;
     disks.push({
