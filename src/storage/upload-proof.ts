@@ -1,0 +1,76 @@
+/** What is remembered of an upload to prove it afterwards: size, SHA-256 and the last bytes. */
+import { createHash } from 'node:crypto';
+import { PhdError } from '../errors.ts';
+import { shownPath } from './remote-path.ts';
+import type { ReadRange, WriteResult } from './storage.ts';
+
+/** Bytes read back after an upload with `readBack: tail`. */
+export const TAIL_BYTES = 1024 * 1024;
+
+export class UploadProof {
+  readonly #hash = createHash('sha256');
+  readonly #tail: Buffer[] = [];
+  #tailBytes = 0;
+  sizeBytes = 0;
+
+  /** Takes the bytes in order; they are copied, so the caller may use its memory again. */
+  add(chunk: Uint8Array): void {
+    this.#hash.update(chunk);
+    this.sizeBytes += chunk.length;
+    const kept = Buffer.from(chunk.subarray(Math.max(0, chunk.length - TAIL_BYTES)));
+    this.#tail.push(kept);
+    this.#tailBytes += kept.length;
+    while (this.#tailBytes - (this.#tail[0]?.length ?? 0) >= TAIL_BYTES) {
+      this.#tailBytes -= this.#tail.shift()?.length ?? 0;
+    }
+  }
+
+  #lastBytes(): Buffer {
+    const all = Buffer.concat(this.#tail);
+    return all.subarray(Math.max(0, all.length - TAIL_BYTES));
+  }
+
+  /**
+   * Compares what the target holds with what was handed over. `heldBytes` is the size it has now, `read`
+   * must not come from memory of the upload. Throws TARGET_LIED.
+   */
+  async compare(
+    path: string,
+    mode: 'tail' | 'all',
+    heldBytes: number,
+    read: (range: ReadRange) => AsyncIterable<Buffer>,
+  ): Promise<WriteResult> {
+    const shown = shownPath(path);
+    if (heldBytes !== this.sizeBytes) {
+      const figures = `${heldBytes} of ${this.sizeBytes} bytes`;
+      throw new PhdError('TARGET_LIED', `${shown}: the target reported success but holds ${figures}`);
+    }
+    const sha256 = this.#hash.digest('hex');
+    const tail = this.#lastBytes();
+    let same = true;
+    if (mode === 'all') {
+      const hash = createHash('sha256');
+      for await (const chunk of read({ offsetBytes: 0, lengthBytes: this.sizeBytes })) hash.update(chunk);
+      same = hash.digest('hex') === sha256;
+    } else if (tail.length > 0) {
+      const parts: Buffer[] = [];
+      const range = { offsetBytes: this.sizeBytes - tail.length, lengthBytes: tail.length };
+      for await (const chunk of read(range)) parts.push(chunk);
+      same = Buffer.concat(parts).equals(tail);
+    }
+    if (!same) {
+      throw new PhdError('TARGET_LIED', `${shown}: the target reported success but other bytes came back`);
+    }
+    return { sizeBytes: this.sizeBytes, sha256 };
+  }
+}
+
+/** Adds to a failure what is left on the target because it could not be removed. */
+export function withCleanUpOwed(error: PhdError, path: string, why: unknown): PhdError {
+  const reason = (why as Error | undefined)?.message ?? String(why);
+  return new PhdError(
+    error.code,
+    `${error.message}; clean-up owed: ${shownPath(path)} could not be removed (${reason})`,
+    { cause: error, retryable: error.retryable },
+  );
+}
