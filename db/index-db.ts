@@ -1,32 +1,605 @@
-/** index.db: the catalogue of what lies on the targets. It may be deleted at any time. */
+/**
+ * index.db: the catalogue of what lies on the targets. Nothing in it is needed to restore; a file that is deleted
+ * or damaged is made anew and filled by the next listing.
+ */
 import { rmSync } from 'node:fs';
 import type Database from 'better-sqlite3';
-import { isDamaged, openDatabase } from './open-database.ts';
+import { PhdError } from '../src/errors.ts';
+import type { ArchiveName, Stamp, Transport } from '../src/model/archive.ts';
+import {
+  type ArchiveCursor,
+  type ArchiveFilter,
+  archiveQuery,
+  matchNames,
+  type Query,
+} from './archive-filter.ts';
+import {
+  ARCHIVE_COLUMNS,
+  ARCHIVE_JOINS,
+  type ArchiveHeader,
+  type ArchiveRow,
+  archiveOfRow,
+  type DiskRow,
+  type SeriesRow,
+  type SqlRow,
+  type TargetState,
+  targetOfRow,
+  type VmRow,
+} from './archive-rows.ts';
+import { fold } from './fold.ts';
+import { INDEX_MIGRATIONS } from './index-schema.ts';
+import { fromSqlite, isDamaged, openDatabase } from './open-database.ts';
 
-const MIGRATIONS: string[] = [];
+/** Ranges of time with up to this many archives are walked to find their VMs; larger ones are tested VM by VM. */
+const SMALL_RANGE = 5000;
+
+/** One archive of a folder as a listing shows it. */
+export interface ListedArchive {
+  /** Entry name exactly as the target has it. */
+  file: string;
+  name: ArchiveName;
+  sizeBytes: number;
+  complete: boolean;
+}
+
+/** One folder as a listing shows it. */
+export interface ListedFolder {
+  targetNumber: number;
+  name: string;
+  modifiedMs: number | null;
+  listedMs: number;
+  /** False if the listing may be cut: then rows that it lacks stay. */
+  complete: boolean;
+  /** Entries that are no archives. */
+  skipped: number;
+  vm: string;
+  uuid: string;
+  archives: ListedArchive[];
+}
+
+/** What is known of a folder before it is listed again. */
+export interface FolderState {
+  modifiedMs: number | null;
+  listedMs: number;
+  /** True if its listing was complete and each of its archives was too. */
+  complete: boolean;
+  skipped: number;
+  archiveCount: number;
+}
+
+export interface Page<Cursor> {
+  after?: Cursor;
+  limit: number;
+  /** Walks the other way from the cursor (or from the end); rows come in the usual order all the same. */
+  backward?: boolean;
+}
+
+/** Order of VM and disk lists: folded name, then id. */
+export interface NameCursor {
+  folded: string;
+  id: number;
+}
 
 export class IndexDb {
   readonly file: string;
-  readonly #database: Database.Database;
+  #database: Database.Database;
+  readonly #onNotice: (message: string) => void;
+  readonly #statements = new Map<string, Database.Statement>();
 
-  /** Opens or makes the file; a damaged one is removed and made anew, and `onNotice` says so. */
+  /** Opens or makes the file; a damaged one is removed and made anew, and `onNotice` says so. Throws IO. */
   static open(file: string, onNotice: (message: string) => void = () => {}): IndexDb {
     try {
-      return new IndexDb(file, openDatabase(file, MIGRATIONS));
+      return new IndexDb(file, openDatabase(file, INDEX_MIGRATIONS, 'NORMAL'), onNotice);
     } catch (error) {
-      if (!isDamaged(error)) throw error;
-      for (const suffix of ['', '-wal', '-shm']) rmSync(file + suffix, { force: true });
-      onNotice(`the index ${file} was damaged and is made anew: run phd index`);
-      return new IndexDb(file, openDatabase(file, MIGRATIONS));
+      const isFromNewer = error instanceof PhdError && error.code === 'FORMAT_UNSUPPORTED';
+      if (!isDamaged(error) && !isFromNewer) throw error;
+      return new IndexDb(file, makeAnew(file, onNotice), onNotice);
     }
   }
 
-  private constructor(file: string, database: Database.Database) {
+  private constructor(file: string, database: Database.Database, onNotice: (message: string) => void) {
     this.file = file;
     this.#database = database;
+    this.#onNotice = onNotice;
+  }
+
+  /** Makes the table of targets agree with the configuration; rows of targets that are gone or moved go. */
+  syncTargets(
+    targets: readonly { number: number; name: string; transport: Transport; place: string }[],
+  ): void {
+    this.#transaction(() => {
+      const known = new Map(this.targets().map((one) => [one.number, one]));
+      const drop = this.#database.prepare('DELETE FROM targets WHERE number = ?');
+      const put = this.#database.prepare(
+        `INSERT INTO targets (number, name, transport, place) VALUES (@number, @name, @transport, @place)
+           ON CONFLICT (number) DO UPDATE SET name = excluded.name`,
+      );
+      for (const state of known.values()) {
+        const target = targets.find((one) => one.number === state.number);
+        if (target?.place !== state.place || target.transport !== state.transport) drop.run(state.number);
+      }
+      for (const { number, name, transport, place } of targets) put.run({ number, name, transport, place });
+    });
+  }
+
+  /** State of the index of each target, by number. */
+  targets(): TargetState[] {
+    return this.#rows('SELECT * FROM targets ORDER BY number').map(targetOfRow);
+  }
+
+  /** Records how a listing of a target ended; `listedMs` only if it was complete. */
+  finishTarget(end: {
+    number: number;
+    triedMs: number;
+    listedMs: number | null;
+    error: string | null;
+  }): void {
+    this.#run(
+      `UPDATE targets SET tried_ms = @triedMs, listed_ms = coalesce(@listedMs, listed_ms), error = @error
+         WHERE number = @number`,
+      { ...end },
+    );
+  }
+
+  /** Keeps a measured rate of reading from a target, for the choice among copies. */
+  recordRate(targetNumber: number, bytesPerSecond: number): void {
+    this.#run('UPDATE targets SET bytes_per_second = @rate WHERE number = @targetNumber', {
+      targetNumber,
+      rate: Math.round(bytesPerSecond),
+    });
+  }
+
+  /** Folders of a target as they were last seen, by name. */
+  folderStates(targetNumber: number): Map<string, FolderState> {
+    const rows = this.#rows(
+      `SELECT f.name, f.modified_ms, f.listed_ms, f.complete AND coalesce(min(a.complete), 1) AS complete,
+         f.skipped, count(a.id) AS archives
+       FROM folders f LEFT JOIN archives a ON a.folder_id = f.id WHERE f.target_number = @targetNumber GROUP BY f.id`,
+      { targetNumber },
+    );
+    return new Map(
+      rows.map((row) => [
+        String(row.name),
+        {
+          modifiedMs: row.modified_ms === null ? null : Number(row.modified_ms),
+          listedMs: Number(row.listed_ms),
+          complete: row.complete === 1,
+          skipped: Number(row.skipped),
+          archiveCount: Number(row.archives),
+        },
+      ]),
+    );
+  }
+
+  /** Puts what a listing of one folder shows in the place of what was known of it, in one transaction. */
+  recordFolder(folder: ListedFolder): void {
+    this.#transaction(() => {
+      const folderId = this.#statement(
+        `INSERT INTO folders (target_number, name, modified_ms, listed_ms, complete, skipped)
+             VALUES (@targetNumber, @name, @modifiedMs, @listedMs, @complete, @skipped)
+           ON CONFLICT (target_number, name) DO UPDATE SET modified_ms = excluded.modified_ms,
+             listed_ms = excluded.listed_ms, complete = excluded.complete, skipped = excluded.skipped
+           RETURNING id`,
+      )
+        .pluck()
+        .get({
+          targetNumber: folder.targetNumber,
+          name: folder.name,
+          modifiedMs: folder.modifiedMs,
+          listedMs: folder.listedMs,
+          complete: folder.complete ? 1 : 0,
+          skipped: folder.skipped,
+        }) as number;
+      if (folder.archives.length > 0) {
+        const vmId = this.#idOfVm(folder.vm, folder.uuid);
+        for (const archive of folder.archives) this.#recordArchive(folder, folderId, vmId, archive);
+      }
+      if (folder.complete) {
+        this.#statement(
+          `DELETE FROM archives WHERE folder_id = @folderId
+               AND file NOT IN (SELECT value FROM json_each(@files))`,
+        ).run({ folderId, files: JSON.stringify(folder.archives.map((one) => one.file)) });
+      }
+    });
+  }
+
+  /** Drops folders of a target that a complete listing no longer shows. Returns how many. */
+  keepFolders(targetNumber: number, names: readonly string[]): number {
+    return this.#transaction(() => {
+      const sql = `DELETE FROM folders WHERE target_number = @targetNumber
+        AND name NOT IN (SELECT value FROM json_each(@names))`;
+      return this.#database.prepare(sql).run({ targetNumber, names: JSON.stringify(names) }).changes;
+    });
+  }
+
+  /** Drops names that no archive bears any more. */
+  dropUnusedNames(): void {
+    this.#transaction(() => {
+      this.#database.exec(
+        `DELETE FROM present WHERE NOT EXISTS (SELECT 1 FROM archives a INDEXED BY archives_by_vm
+           WHERE a.vm_id = present.vm_id AND a.disk_id = present.disk_id
+             AND a.target_number = present.target_number)`,
+      );
+      for (const [table, column, index] of [
+        ['vms', 'vm_id', 'archives_by_vm'],
+        ['disks', 'disk_id', 'archives_by_disk'],
+      ] as const) {
+        this.#database.exec(
+          `DELETE FROM ${table} WHERE NOT EXISTS
+             (SELECT 1 FROM archives INDEXED BY ${index} WHERE ${column} = ${table}.id)`,
+        );
+      }
+    });
+  }
+
+  /** Keeps what was read from an archive, so that it is not read again. */
+  recordHeader(archiveId: number, header: ArchiveHeader): void {
+    this.#run(
+      `INSERT OR REPLACE INTO headers
+         SELECT id, @runId, @host, @displayName, @diskBytes, @runDisks, @changedBlocks, @foreign
+         FROM archives WHERE id = @archiveId`,
+      {
+        ...header,
+        archiveId,
+        runDisks: JSON.stringify(header.runDisks),
+        foreign: header.foreign ? 1 : 0,
+      },
+    );
+  }
+
+  /** Marks an archive whose end could not be read as arriving or cut. */
+  markIncomplete(archiveId: number): void {
+    this.#run('UPDATE archives SET complete = 0 WHERE id = @archiveId', { archiveId });
+  }
+
+  /** One page of archives: newest first, archives of one VM together. */
+  listArchives(filter: ArchiveFilter, page: Page<ArchiveCursor>): ArchiveRow[] {
+    return this.#archives(() => archiveQuery(this.#database, filter, this.#numbers(), page));
+  }
+
+  /** How many archives pass the filter. */
+  countArchives(filter: ArchiveFilter): number {
+    return this.#guard(() => {
+      const query = archiveQuery(this.#database, filter, this.#numbers(), { unordered: true });
+      return this.#database
+        .prepare(`SELECT count(*) FROM (${query.sql})`)
+        .pluck()
+        .get(query.values) as number;
+    });
+  }
+
+  /** Ids of all archives that pass, in the order of lists: a list that jumps to any row keeps these. */
+  archiveIds(filter: ArchiveFilter): Uint32Array {
+    return this.#guard(() => {
+      const query = archiveQuery(this.#database, filter, this.#numbers());
+      return Uint32Array.from(this.#database.prepare(query.sql).pluck().all(query.values) as number[]);
+    });
+  }
+
+  /** Archives of these ids, in the order of lists; ids that are gone are left out. */
+  archivesById(ids: readonly number[]): ArchiveRow[] {
+    return this.#archives(() => ({
+      sql: 'SELECT value AS id FROM json_each(@ids)',
+      values: { ids: JSON.stringify(ids) },
+    }));
+  }
+
+  /** The archive by its place, or undefined. */
+  archiveAt(targetNumber: number, folder: string, file: string): ArchiveRow | undefined {
+    const [row] = this.#archives(() => ({
+      sql: `SELECT a.id FROM folders f JOIN archives a ON a.folder_id = f.id
+        WHERE f.target_number = @targetNumber AND f.name = @folder AND a.file = @file`,
+      values: { targetNumber, folder, file },
+    }));
+    return row;
+  }
+
+  /** The same archive (name and size) on this and on other targets, nearest first: vmfs, rate, number. */
+  copiesOf(row: ArchiveRow): ArchiveRow[] {
+    const copies = this.#archives(() => ({
+      sql: `SELECT id FROM archives INDEXED BY archives_by_disk WHERE disk_id = @diskId AND stamp = @stamp
+        AND vm_id = @vmId AND file = @file AND size_bytes = @sizeBytes`,
+      values: {
+        diskId: row.diskId,
+        stamp: row.stamp,
+        vmId: row.vmId,
+        file: row.file,
+        sizeBytes: row.sizeBytes,
+      },
+    }));
+    return this.#nearestFirst(copies);
+  }
+
+  /**
+   * FULLs that a DELTA may belong to, by stamp, disk, SCSI id and UUID, on all targets, complete ones only; nearest
+   * first: vmfs, then measured rate, then number. Names only: the digest of the map decides.
+   */
+  findFull(delta: { uuid: string; scsiId: string; disk: string; fullStamp: Stamp }): ArchiveRow[] {
+    const fulls = this.#archives(() => ({
+      sql: `SELECT a.id FROM disks d CROSS JOIN archives a INDEXED BY archives_by_disk ON a.disk_id = d.id
+        JOIN vms v ON v.id = a.vm_id
+        WHERE d.name = @disk AND a.stamp = @fullStamp AND v.uuid = @uuid AND a.scsi_id = @scsiId
+          AND a.kind = 'full' AND a.complete = 1`,
+      values: { disk: delta.disk, fullStamp: delta.fullStamp, uuid: delta.uuid, scsiId: delta.scsiId },
+    }));
+    return this.#nearestFirst(fulls);
+  }
+
+  /** One page of VMs that have an archive which passes the filter, by name. */
+  distinctVms(filter: ArchiveFilter, page: Page<NameCursor>): (VmRow & { cursor: NameCursor })[] {
+    return this.#names('vm', filter, page).map((row) => ({
+      id: Number(row.id),
+      vm: String(row.name),
+      uuid: String(row.uuid),
+      newestStamp: String(row.newest),
+      cursor: { folded: String(row.folded), id: Number(row.id) },
+    }));
+  }
+
+  /** One page of disk names that have an archive which passes the filter, by name. */
+  distinctDisks(filter: ArchiveFilter, page: Page<NameCursor>): (DiskRow & { cursor: NameCursor })[] {
+    return this.#names('disk', filter, page).map((row) => ({
+      id: Number(row.id),
+      disk: String(row.name),
+      newestStamp: String(row.newest),
+      cursor: { folded: String(row.folded), id: Number(row.id) },
+    }));
+  }
+
+  /** Each disk of each VM once, by VM and SCSI id. */
+  series(filter: ArchiveFilter): SeriesRow[] {
+    return this.#guard(() => {
+      const query = archiveQuery(this.#database, filter, this.#numbers(), { unordered: true });
+      const sql = `SELECT DISTINCT v.name AS vm, v.uuid AS uuid, a.scsi_id AS scsiId, d.name AS disk, v.folded
+        FROM (${query.sql}) page JOIN archives a ON a.id = page.id JOIN vms v ON v.id = a.vm_id
+        JOIN disks d ON d.id = a.disk_id ORDER BY v.folded, v.uuid, a.scsi_id, d.name`;
+      return (this.#database.prepare(sql).all(query.values) as SqlRow[]).map((row) => ({
+        vm: String(row.vm),
+        uuid: String(row.uuid),
+        scsiId: String(row.scsiId),
+        disk: String(row.disk),
+      }));
+    });
+  }
+
+  /** Days (`YYYY-MM-DD`) with archives that pass, newest first, and how many each has. */
+  days(filter: ArchiveFilter): { day: string; archiveCount: number }[] {
+    return this.#guard(() => {
+      const query = archiveQuery(this.#database, filter, this.#numbers(), { unordered: true });
+      const sql = `SELECT substr(stamp, 1, 10) AS day, count(*) AS archiveCount FROM (${query.sql})
+        GROUP BY day ORDER BY day DESC`;
+      return this.#database.prepare(sql).all(query.values) as { day: string; archiveCount: number }[];
+    });
+  }
+
+  /** Own stamp of the newest archive, or undefined in an empty index. */
+  newestStamp(filter: ArchiveFilter = {}): Stamp | undefined {
+    return this.listArchives(filter, { limit: 1 })[0]?.stamp;
   }
 
   close(): void {
     this.#database.close();
   }
+
+  #recordArchive(folder: ListedFolder, folderId: number, vmId: number, archive: ListedArchive): void {
+    const { name } = archive;
+    const diskId = this.#idOfDisk(name.disk);
+    this.#statement('INSERT OR IGNORE INTO present VALUES (?, ?, ?)').run(folder.targetNumber, vmId, diskId);
+    const old = this.#statement('SELECT id, size_bytes FROM archives WHERE folder_id = ? AND file = ?').get(
+      folderId,
+      archive.file,
+    ) as { id: number; size_bytes: number } | undefined;
+    if (old !== undefined) {
+      if (old.size_bytes !== archive.sizeBytes) {
+        this.#statement('DELETE FROM headers WHERE archive_id = ?').run(old.id);
+      }
+      this.#statement('UPDATE archives SET size_bytes = ?, complete = ? WHERE id = ?').run(
+        archive.sizeBytes,
+        archive.complete ? 1 : 0,
+        old.id,
+      );
+      return;
+    }
+    this.#statement(
+      `INSERT INTO archives (target_number, folder_id, file, vm_id, disk_id, scsi_id, kind, generation, codec,
+           encrypted, stamp, full_stamp, size_bytes, complete)
+         VALUES (@targetNumber, @folderId, @file, @vmId, @diskId, @scsiId, @kind, @generation, @codec,
+           @encrypted, @stamp, @fullStamp, @sizeBytes, @complete)`,
+    ).run({
+      targetNumber: folder.targetNumber,
+      folderId,
+      vmId,
+      diskId,
+      file: archive.file,
+      scsiId: name.scsiId,
+      kind: name.kind,
+      generation: name.generation,
+      codec: name.codec,
+      encrypted: name.encrypted ? 1 : 0,
+      stamp: name.stamp,
+      fullStamp: name.fullStamp,
+      sizeBytes: archive.sizeBytes,
+      complete: archive.complete ? 1 : 0,
+    });
+  }
+
+  /** A statement of the writing side, compiled once. */
+  #statement(sql: string): Database.Statement {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) {
+      statement = this.#database.prepare(sql);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
+
+  #idOfVm(name: string, uuid: string): number {
+    const find = this.#statement('SELECT id FROM vms WHERE name = ? AND uuid = ?').pluck();
+    const add = this.#statement('INSERT INTO vms (name, uuid, folded) VALUES (?, ?, ?) RETURNING id').pluck();
+    return (find.get(name, uuid) ?? add.get(name, uuid, fold(name))) as number;
+  }
+
+  #idOfDisk(name: string): number {
+    const find = this.#statement('SELECT id FROM disks WHERE name = ?').pluck();
+    const add = this.#statement('INSERT INTO disks (name, folded) VALUES (?, ?) RETURNING id').pluck();
+    return (find.get(name) ?? add.get(name, fold(name))) as number;
+  }
+
+  #archives(query: () => Query): ArchiveRow[] {
+    return this.#guard(() => {
+      const { sql, values } = query();
+      const whole = `SELECT ${ARCHIVE_COLUMNS} FROM (${sql}) page ${ARCHIVE_JOINS}
+        ORDER BY a.stamp DESC, a.vm_id DESC, a.disk_id DESC, a.id DESC`;
+      return (this.#database.prepare(whole).all(values) as SqlRow[]).map(archiveOfRow);
+    });
+  }
+
+  #names(table: 'vm' | 'disk', filter: ArchiveFilter, page: Page<NameCursor>): SqlRow[] {
+    return this.#guard(() => {
+      const names = table === 'vm' ? 'vms' : 'disks';
+      const column = table === 'vm' ? 'vm_id' : 'disk_id';
+      const sign = page.backward ? '<' : '>';
+      const order = page.backward ? 'DESC' : 'ASC';
+      const conditions: string[] = [];
+      const values: Record<string, string | number> = { limit: page.limit };
+      const match = matchNames(this.#database, table, filter);
+      if (match.kind === 'few') {
+        conditions.push('n.id IN (SELECT value FROM json_each(@ids))');
+        values.ids = JSON.stringify(match.ids);
+      } else if (match.kind === 'many') {
+        conditions.push('instr(n.folded, @part) > 0');
+        values.part = match.part;
+      }
+      if (page.after !== undefined) {
+        conditions.push(`(n.folded, n.id) ${sign} (@folded, @id)`);
+        values.folded = page.after.folded;
+        values.id = page.after.id;
+      }
+      const own =
+        table === 'vm'
+          ? { vmPart: undefined, vm: undefined, uuid: undefined }
+          : { diskPart: undefined, disk: undefined };
+      const rest: ArchiveFilter = { ...filter, ...own };
+      conditions.push(...this.#otherName(table, rest, values));
+      const inRange = this.#namesInSmallRange(rest, column);
+      if (inRange !== undefined) {
+        conditions.push('n.id IN (SELECT value FROM json_each(@inRange))');
+        values.inRange = JSON.stringify(inRange);
+      }
+      const archives = `FROM archives a INDEXED BY archives_by_${table} WHERE a.${column} = n.id
+        ${this.#rowTests(rest, values)}`;
+      conditions.push(`EXISTS (SELECT 1 ${archives})`);
+      const sql = `SELECT n.*, (SELECT max(stamp) ${archives}) AS newest FROM ${names} n
+        WHERE ${conditions.join(' AND ')} ORDER BY n.folded ${order}, n.id ${order} LIMIT @limit`;
+      const rows = this.#database.prepare(sql).all(values) as SqlRow[];
+      return page.backward ? rows.reverse() : rows;
+    });
+  }
+
+  /** Condition on VMs `n` by the names of their disks, or on disks by those of their VMs. */
+  #otherName(table: 'vm' | 'disk', rest: ArchiveFilter, values: Record<string, string | number>): string[] {
+    const other = table === 'vm' ? 'disk' : 'vm';
+    const match = matchNames(this.#database, other, rest);
+    if (match.kind === 'any') return [];
+    values.other = match.kind === 'few' ? JSON.stringify(match.ids) : match.part;
+    const ids =
+      match.kind === 'few'
+        ? `SELECT ${table}_id FROM present WHERE ${other}_id IN (SELECT value FROM json_each(@other))`
+        : `SELECT p.${table}_id FROM present p CROSS JOIN ${other}s o ON o.id = p.${other}_id
+             WHERE instr(o.folded, @other) > 0`;
+    return [`n.id IN (${ids})`];
+  }
+
+  /** Names of the archives that pass `rest`, if they are so few that walking them is quicker than asking each name. */
+  #namesInSmallRange(rest: ArchiveFilter, column: 'vm_id' | 'disk_id'): number[] | undefined {
+    if (Object.values(rest).every((value) => value === undefined)) return undefined;
+    const query = archiveQuery(this.#database, rest, this.#numbers(), {
+      limit: SMALL_RANGE + 1,
+      unordered: true,
+    });
+    const rows = this.#database.prepare(query.sql).all(query.values) as Record<string, number>[];
+    return rows.length > SMALL_RANGE ? undefined : [...new Set(rows.map((row) => row[column] ?? 0))];
+  }
+
+  /** Conditions of the filter on one archive `a`, beginning with AND; fills `values`. */
+  #rowTests(filter: ArchiveFilter, values: Record<string, string | number>): string {
+    const tests: string[] = [];
+    const add = (test: string, name: string, value: string | undefined) => {
+      if (value === undefined) return;
+      tests.push(test);
+      values[name] = value;
+    };
+    add('a.stamp >= @from', 'from', filter.from);
+    add('a.stamp <= @to', 'to', filter.to);
+    add('a.kind = @kind', 'kind', filter.kind);
+    add('a.scsi_id = @scsiId', 'scsiId', filter.scsiId);
+    const targets = filter.targets === undefined ? undefined : JSON.stringify(filter.targets);
+    add('a.target_number IN (SELECT value FROM json_each(@targets))', 'targets', targets);
+    for (const [table, column, names] of [
+      ['vm', 'vm_id', 'vms'],
+      ['disk', 'disk_id', 'disks'],
+    ] as const) {
+      const match = matchNames(this.#database, table, filter);
+      if (match.kind === 'few') {
+        add(`a.${column} IN (SELECT value FROM json_each(@${column}))`, column, JSON.stringify(match.ids));
+      } else if (match.kind === 'many') {
+        add(
+          `(SELECT instr(folded, @${column}) FROM ${names} WHERE id = a.${column}) > 0`,
+          column,
+          match.part,
+        );
+      }
+    }
+    return tests.map((test) => ` AND ${test}`).join('');
+  }
+
+  #nearestFirst(rows: ArchiveRow[]): ArchiveRow[] {
+    const rates = new Map(this.targets().map((one) => [one.number, one.bytesPerSecond ?? 0]));
+    const distance = (row: ArchiveRow) => (row.transport === 'vmfs' ? 0 : 1);
+    return rows.sort(
+      (a, b) =>
+        distance(a) - distance(b) ||
+        (rates.get(b.targetNumber) ?? 0) - (rates.get(a.targetNumber) ?? 0) ||
+        a.targetNumber - b.targetNumber,
+    );
+  }
+
+  #numbers(): number[] {
+    return this.#database.prepare('SELECT number FROM targets ORDER BY number').pluck().all() as number[];
+  }
+
+  #rows(sql: string, values: Record<string, string | number | null> = {}): SqlRow[] {
+    return this.#guard(() => this.#database.prepare(sql).all(values) as SqlRow[]);
+  }
+
+  #run(sql: string, values: Record<string, string | number | null>): void {
+    this.#guard(() => this.#database.prepare(sql).run(values));
+  }
+
+  #transaction<T>(work: () => T): T {
+    return this.#guard(() => this.#database.transaction(work).immediate());
+  }
+
+  /** Translates errors of SQLite; a file found damaged in mid-use is made anew before the error goes on. */
+  #guard<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      if (isDamaged(error) && !this.#database.inTransaction) {
+        this.#database.close();
+        this.#statements.clear();
+        this.#database = makeAnew(this.file, this.#onNotice);
+        throw new PhdError('IO', `the index ${this.file} was damaged and is empty now: run phd index`, {
+          cause: error,
+        });
+      }
+      throw fromSqlite(error, `index ${this.file}`);
+    }
+  }
+}
+
+function makeAnew(file: string, onNotice: (message: string) => void): Database.Database {
+  for (const suffix of ['', '-wal', '-shm']) rmSync(file + suffix, { force: true });
+  onNotice(`the index ${file} could not be used and is made anew: run phd index`);
+  return openDatabase(file, INDEX_MIGRATIONS, 'NORMAL');
 }

@@ -1,5 +1,5 @@
 /**
- * Opens a SQLite file: write-ahead log, every commit synced, migrations by `user_version`. Nothing else of the
+ * Opens a SQLite file: write-ahead log, every commit synced unless the caller can lose some, migrations by `user_version`. Nothing else of the
  * program may open or copy these files while they are in use (closing any descriptor drops SQLite's locks).
  */
 import { closeSync, openSync } from 'node:fs';
@@ -14,13 +14,17 @@ const BUSY_TIMEOUT_MS = 10_000;
  * `migrations[i]` leads from version i to i + 1 and never changes once released.
  * Throws IO (damaged or unreadable), FORMAT_UNSUPPORTED (written by a newer program).
  */
-export function openDatabase(file: string, migrations: readonly string[]): Database.Database {
+export function openDatabase(
+  file: string,
+  migrations: readonly string[],
+  synchronous: 'FULL' | 'NORMAL' = 'FULL',
+): Database.Database {
   let database: Database.Database | undefined;
   try {
     closeSync(openSync(file, 'a', 0o600));
     database = new Database(file, { timeout: BUSY_TIMEOUT_MS });
     database.pragma('journal_mode = WAL');
-    database.pragma('synchronous = FULL');
+    database.pragma(`synchronous = ${synchronous}`);
     database.pragma('foreign_keys = ON');
     migrate(database, file, migrations);
     return database;
@@ -45,9 +49,10 @@ function migrate(database: Database.Database, file: string, migrations: readonly
   while (step.immediate());
 }
 
-/** True if SQLite says that the file itself is no database or is damaged. */
+/** True if SQLite says, directly or as the cause, that the file is no database or is damaged. */
 export function isDamaged(error: unknown): boolean {
-  const code = ((error as { cause?: unknown })?.cause as { code?: string } | undefined)?.code;
+  const sqlite = (error instanceof PhdError ? error.cause : error) as { code?: string } | undefined;
+  const code = sqlite?.code;
   return code !== undefined && /^SQLITE_(CORRUPT|NOTADB)/.test(code);
 }
 
