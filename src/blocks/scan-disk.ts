@@ -53,14 +53,14 @@ export function* allBlocks(geometry: Geometry): Generator<number[]> {
 export async function* scanDisk(
   pool: BlockPool,
   disk: OpenDisk,
-  blocks: Iterable<number[]>,
+  blocks: Iterable<number[]> | AsyncIterable<number[]>,
   options: ScanOptions,
 ): AsyncGenerator<ScannedBatch> {
-  const source = blocks[Symbol.iterator]();
+  const source = Symbol.asyncIterator in blocks ? blocks[Symbol.asyncIterator]() : blocks[Symbol.iterator]();
   const started: Started[] = [];
   const releases = new Set<Promise<unknown>>();
   const start = async (): Promise<boolean> => {
-    const next = source.next();
+    const next = await source.next();
     if (next.done) return false;
     const slot = await pool.acquire();
     const task = {

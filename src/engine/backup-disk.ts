@@ -1,0 +1,441 @@
+/** Backs up one disk: decides FULL or DELTA, writes, reads back, proves the source did not change, then names it. */
+import { randomUUID } from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
+import type { FullRecord } from '../../db/jobs-db.ts';
+import { geometryOf } from '../archive/geometry.ts';
+import { type DiskIdentity, printFullHead } from '../archive/manifest.ts';
+import { PART_SUFFIX } from '../archive/names.ts';
+import type { BlockPool } from '../blocks/pool.ts';
+import { allBlocks, type OpenDisk, scanDisk } from '../blocks/scan-disk.ts';
+import { encryptStream } from '../crypt/message.ts';
+import type { SourceDisk } from '../datastore/source-vm.ts';
+import { fromErrno } from '../errors.ts';
+import type { Codec, Stamp } from '../model/archive.ts';
+import type { Storage, WriteResult } from '../storage/storage.ts';
+import { type BaseFull, mapsFolder } from './base-full.ts';
+import type { EngineContext } from './context.ts';
+import { type DeltaFile, type DeltaRequest, deltaStream } from './delta-writer.ts';
+import { fullStream } from './full-writer.ts';
+import { type DiskMap, MapFileWriter, openMapFile } from './map-file.ts';
+import { type OnProgress, Progress } from './progress.ts';
+import { deltaFileName, fullFileName } from './run-place.ts';
+import type { Scratch } from './scratch.ts';
+import { rereadSample, sourceChanged } from './source-watch.ts';
+
+/** What all disks of a run share. */
+export interface RunFacts {
+  ctx: EngineContext;
+  storage: Storage;
+  runId: string;
+  stamp: Stamp;
+  /** Everything of a manifest that does not differ between the disks. */
+  identity: Omit<DiskIdentity, 'scsiId' | 'disk' | 'diskBytes' | 'blockBytes' | 'fullId'>;
+  runDisks: { scsiId: string; disk: string }[];
+  codec: Codec;
+  level: number;
+  /** System first, then master; null: not encrypted. */
+  passphrases: string[] | null;
+  files: DeltaFile[];
+  pool: BlockPool;
+  scratch: Scratch;
+  onProgress: OnProgress | undefined;
+  signal: AbortSignal | undefined;
+}
+
+/** What the scan of a disk against its FULL found. */
+export interface ScanOutcome {
+  base: BaseFull;
+  now: DiskMap;
+  changedBlocks: number;
+}
+
+export interface WrittenDisk {
+  mode: 'full' | 'delta';
+  folder: string;
+  /** File names; a FULL comes with its empty DELTA. */
+  fullFile: string;
+  deltaFile: string;
+  archiveBytes: number;
+  diskBytes: number;
+  changedBlocks: number;
+  changedPercent: number;
+}
+
+export function openDisk(disk: SourceDisk): OpenDisk {
+  try {
+    const fd = fs.openSync(disk.flatPath, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+    return { fd, geometry: geometryOf(disk.sizeBytes) };
+  } catch (error) {
+    throw fromErrno(error, `cannot read disk ${disk.name} at ${disk.flatPath}`);
+  }
+}
+
+/** Reads the whole disk and compares it with its FULL. */
+export async function scanAgainst(
+  run: RunFacts,
+  source: SourceDisk,
+  disk: OpenDisk,
+  base: BaseFull,
+): Promise<ScanOutcome> {
+  const { geometry } = disk;
+  const progress = new Progress(run.onProgress, {
+    label: source.name,
+    phase: 'scan',
+    totalBytes: geometry.diskBytes,
+  });
+  const mapPath = run.scratch.file(`scan-${randomUUID()}`);
+  const writer = new MapFileWriter(mapPath, geometry, 0);
+  const full = base.map.regions();
+  let changedBlocks = 0;
+  let region = await full.next();
+  try {
+    const options = { packing: null, withRegions: true, signal: run.signal };
+    for await (const batch of scanDisk(run.pool, disk, allBlocks(geometry), options)) {
+      writer.add(batch);
+      while (!region.done && batch.blocks[0]! >= region.value.firstBlock + region.value.count)
+        region = await full.next();
+      if (region.done) throw new Error('the map of the FULL is shorter than the disk');
+      const at = (batch.blocks[0]! - region.value.firstBlock) * 32;
+      for (let index = 0; index < batch.blocks.length; index += 1) {
+        const from = index * 32;
+        if (batch.digests.compare(region.value.digests, at + from, at + from + 32, from, from + 32) !== 0)
+          changedBlocks += 1;
+      }
+      progress.add(
+        Math.min(
+          batch.blocks.length * geometry.blockBytes,
+          geometry.diskBytes - batch.blocks[0]! * geometry.blockBytes,
+        ),
+      );
+    }
+    writer.finish({ dataOffset: 0, tableOffset: 0, headDigest: Buffer.alloc(32) });
+  } finally {
+    writer.close();
+    await full.return(undefined);
+  }
+  progress.finish();
+  return { base, now: openMapFile(mapPath), changedBlocks };
+}
+
+/** Called when all bytes are on the target and read back, before anything bears its final name. */
+export type ProveSource = (map: DiskMap) => Promise<void>;
+
+/** Writes a FULL and its empty DELTA: both as `.part`, both read back, FULL renamed first. */
+export async function writeFull(
+  run: RunFacts,
+  folder: string,
+  source: SourceDisk,
+  disk: OpenDisk,
+  proveSource: ProveSource,
+): Promise<WrittenDisk> {
+  const { storage, stamp, codec, level, pool } = run;
+  const fullId = randomUUID();
+  const names = {
+    scsiId: source.scsiId,
+    disk: source.name,
+    codec,
+    encrypted: run.passphrases !== null,
+    stamp,
+    fullStamp: stamp,
+  };
+  const fullFile = fullFileName(names);
+  const deltaFile = deltaFileName(names);
+  const identity = identityOf(run, source, disk, fullId);
+  const head =
+    codec === 'lzop'
+      ? Buffer.alloc(0)
+      : printFullHead({ ...identity, codec, runDiskCount: run.runDisks.length });
+  const mapPath = await newMapPath(run.ctx, fullId);
+  const progress = new Progress(run.onProgress, {
+    label: source.name,
+    phase: 'full',
+    totalBytes: disk.geometry.diskBytes,
+  });
+  const stream = fullStream({
+    pool,
+    disk,
+    codec,
+    level,
+    head,
+    mapPath: `${mapPath}${PART_SUFFIX}`,
+    onBlocks: (bytes) => progress.add(bytes),
+    signal: run.signal,
+  });
+  const owed: string[] = [];
+  try {
+    const full = await writePart(
+      run,
+      `${folder}/${fullFile}`,
+      run.passphrases ? encryptStream(stream.bytes, run.passphrases) : stream.bytes,
+      owed,
+    );
+    progress.finish();
+    const map = openMapFile(`${mapPath}${PART_SUFFIX}`);
+    const request: DeltaRequest = {
+      ...deltaBasics(run, disk, source),
+      full: map,
+      now: map,
+      manifest: {
+        ...identity,
+        ...runManifest(run, source),
+        kind: 'empty',
+        fullStamp: stamp,
+        fullFile,
+        fullFolder: folder,
+        fullCodec: codec,
+        fullEncrypted: run.passphrases !== null,
+        fullBytes: full.sizeBytes,
+        changedBlocks: 0,
+      },
+    };
+    const delta = await writePart(run, `${folder}/${deltaFile}`, deltaStream(request), owed);
+    await proveSource(map);
+    await storage.rename(`${folder}/${fullFile}${PART_SUFFIX}`, `${folder}/${fullFile}`);
+    owed.shift();
+    await storage.rename(`${folder}/${deltaFile}${PART_SUFFIX}`, `${folder}/${deltaFile}`);
+    owed.shift();
+    await fs.promises.rename(`${mapPath}${PART_SUFFIX}`, mapPath);
+    const { vmUuid, scsiId, disk: diskName } = keyOf(run, source);
+    run.ctx.jobs.recordFull({
+      vmUuid,
+      scsiId,
+      disk: diskName,
+      targetNumber: storage.number,
+      folder,
+      file: fullFile,
+      stamp,
+      fullId,
+      mapDigest: map.end.mapDigest.toString('hex'),
+      mapFile: mapPath,
+      fullBytes: full.sizeBytes,
+      codec,
+      encrypted: run.passphrases !== null,
+      diskBytes: disk.geometry.diskBytes,
+    });
+    recordWritten(run, folder, fullFile, full);
+    recordWritten(run, folder, deltaFile, delta);
+    const { dataBlocks } = map.end;
+    return {
+      mode: 'full',
+      folder,
+      fullFile,
+      deltaFile,
+      archiveBytes: full.sizeBytes + delta.sizeBytes,
+      diskBytes: disk.geometry.diskBytes,
+      changedBlocks: dataBlocks,
+      changedPercent: 100,
+    };
+  } catch (error) {
+    await removeOwed(storage, owed);
+    await fs.promises.rm(`${mapPath}${PART_SUFFIX}`, { force: true });
+    throw error;
+  } finally {
+    stream.close();
+  }
+}
+
+/** Writes a DELTA against its FULL. */
+export async function writeDelta(
+  run: RunFacts,
+  folder: string,
+  source: SourceDisk,
+  disk: OpenDisk,
+  scan: ScanOutcome,
+  proveSource: ProveSource,
+): Promise<WrittenDisk> {
+  const { storage, stamp } = run;
+  const { full } = scan.base;
+  const names = {
+    scsiId: source.scsiId,
+    disk: source.name,
+    codec: full.codec,
+    encrypted: run.passphrases !== null,
+    stamp,
+    fullStamp: full.stamp,
+  };
+  const deltaFile = deltaFileName(names);
+  const changedBytes = Math.min(disk.geometry.diskBytes, scan.changedBlocks * disk.geometry.blockBytes);
+  const progress = new Progress(run.onProgress, {
+    label: source.name,
+    phase: 'delta',
+    totalBytes: changedBytes,
+  });
+  const owed: string[] = [];
+  try {
+    const request = deltaOf(run, source, disk, scan, (bytes) => progress.add(bytes));
+    const delta = await writePart(run, `${folder}/${deltaFile}`, deltaStream(request), owed);
+    progress.finish();
+    await proveSource(scan.now);
+    await storage.rename(`${folder}/${deltaFile}${PART_SUFFIX}`, `${folder}/${deltaFile}`);
+    owed.shift();
+    recordWritten(run, folder, deltaFile, delta);
+    return {
+      mode: 'delta',
+      folder,
+      fullFile: full.file,
+      deltaFile,
+      archiveBytes: delta.sizeBytes,
+      diskBytes: disk.geometry.diskBytes,
+      changedBlocks: scan.changedBlocks,
+      changedPercent:
+        disk.geometry.blockCount === 0 ? 0 : (100 * scan.changedBlocks) / disk.geometry.blockCount,
+    };
+  } catch (error) {
+    await removeOwed(storage, owed);
+    throw error;
+  }
+}
+
+function deltaOf(
+  run: RunFacts,
+  source: SourceDisk,
+  disk: OpenDisk,
+  scan: ScanOutcome,
+  onBlocks: (bytes: number) => void,
+): DeltaRequest {
+  const { full, map } = scan.base;
+  return {
+    ...deltaBasics(run, disk, source),
+    onBlocks,
+    full: map,
+    now: scan.now,
+    manifest: {
+      ...identityOf(run, source, disk, full.fullId),
+      ...runManifest(run, source),
+      kind: 'delta',
+      fullStamp: full.stamp,
+      fullFile: full.file,
+      fullFolder: full.folder,
+      fullCodec: full.codec,
+      fullEncrypted: full.encrypted,
+      fullBytes: full.fullBytes,
+      changedBlocks: scan.changedBlocks,
+    },
+  };
+}
+
+/**
+ * Makes the empty DELTA of a FULL that lost (or never got) its own, from the FULL's map. It carries no files: those
+ * of today are not those of then.
+ */
+export async function writeMissingEmptyDelta(
+  run: RunFacts,
+  source: SourceDisk,
+  disk: OpenDisk,
+  base: BaseFull,
+): Promise<string> {
+  const { full, map } = base;
+  const names = {
+    scsiId: full.scsiId,
+    disk: full.disk,
+    codec: full.codec,
+    encrypted: full.encrypted,
+    stamp: full.stamp,
+    fullStamp: full.stamp,
+  };
+  const file = deltaFileName(names);
+  const owed: string[] = [];
+  const request = deltaOf(
+    { ...run, stamp: full.stamp, files: [] },
+    source,
+    disk,
+    { base, now: map, changedBlocks: 0 },
+    () => undefined,
+  );
+  request.manifest = {
+    ...request.manifest,
+    kind: 'empty',
+    stamp: full.stamp,
+    runDisks: [{ scsiId: full.scsiId, disk: full.disk }],
+  };
+  try {
+    const written = await writePart(run, `${full.folder}/${file}`, deltaStream(request), owed);
+    await run.storage.rename(`${full.folder}/${file}${PART_SUFFIX}`, `${full.folder}/${file}`);
+    recordWritten(run, full.folder, file, written);
+    return file;
+  } catch (error) {
+    await removeOwed(run.storage, owed);
+    throw error;
+  }
+}
+
+/** End of every backup of a disk: nothing may have touched it. Throws SOURCE_CHANGED. */
+export async function proveUnchanged(
+  run: RunFacts,
+  source: SourceDisk,
+  disk: OpenDisk,
+  map: DiskMap,
+): Promise<void> {
+  if (disk.geometry.diskBytes !== source.sizeBytes) throw sourceChanged(source.name, 'its size changed');
+  await rereadSample(run.pool, disk, map, source.name, run.signal);
+}
+
+function keyOf(run: RunFacts, source: SourceDisk): Pick<FullRecord, 'vmUuid' | 'scsiId' | 'disk'> {
+  return { vmUuid: run.identity.uuid, scsiId: source.scsiId, disk: source.name };
+}
+
+function identityOf(run: RunFacts, source: SourceDisk, disk: OpenDisk, fullId: string): DiskIdentity {
+  const { diskBytes, blockBytes } = disk.geometry;
+  return { ...run.identity, scsiId: source.scsiId, disk: source.name, diskBytes, blockBytes, fullId };
+}
+
+function runManifest(run: RunFacts, source: SourceDisk) {
+  return {
+    runDisks: run.runDisks,
+    encrypted: run.passphrases !== null,
+    createType: source.createType ?? '',
+    adapterType: source.adapterType ?? '',
+  };
+}
+
+/** VM files, and of the descriptors only the disk's own. */
+function deltaBasics(run: RunFacts, disk: OpenDisk, source: SourceDisk) {
+  return {
+    pool: run.pool,
+    disk,
+    files: run.files.filter((file) => file.kind !== 'descriptor' || file.path === source.descriptorPath),
+    passphrases: run.passphrases,
+    level: run.codec === 'gzip' ? run.level : 1,
+    onBlocks: () => undefined,
+    signal: run.signal,
+  };
+}
+
+async function newMapPath(ctx: EngineContext, fullId: string): Promise<string> {
+  const folder = mapsFolder(ctx);
+  await fs.promises.mkdir(folder, { recursive: true, mode: 0o700 }).catch((error) => {
+    throw fromErrno(error, `cannot make ${folder}`);
+  });
+  return path.join(folder, `${fullId}.map`);
+}
+
+/** A leftover `.part` of a killed run is thrown away and begun anew; names of runs are never reused. */
+async function writePart(
+  run: RunFacts,
+  finalPath: string,
+  source: AsyncIterable<Uint8Array>,
+  owed: string[],
+): Promise<WriteResult> {
+  const partPath = `${finalPath}${PART_SUFFIX}`;
+  if (await run.storage.stat(partPath, run.signal)) await run.storage.remove(partPath);
+  owed.push(partPath);
+  return await run.storage.write(partPath, source, { signal: run.signal });
+}
+
+/** Best effort: the failure that brought us here is what gets reported; a `.part` is never taken for an archive. */
+async function removeOwed(storage: Storage, owed: readonly string[]): Promise<void> {
+  await Promise.allSettled(owed.map((partPath) => storage.remove(partPath)));
+}
+
+function recordWritten(run: RunFacts, folder: string, file: string, written: WriteResult): void {
+  run.ctx.jobs.recordWritten({
+    targetNumber: run.storage.number,
+    folder,
+    file,
+    sizeBytes: written.sizeBytes,
+    sha256: written.sha256,
+    runId: run.runId,
+    writtenAt: run.ctx.clock.now().toISOString(),
+  });
+}

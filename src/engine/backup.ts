@@ -1,0 +1,369 @@
+/** Backup of one VM: all its disks, one run, one folder on one target. */
+import { randomUUID } from 'node:crypto';
+import fs from 'node:fs';
+import { BLOCK_BYTES } from '../archive/geometry.ts';
+import { BlockPool } from '../blocks/pool.ts';
+import { openSourceVm, type SourceDisk, type SourceVm } from '../datastore/source-vm.ts';
+import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
+import type { Codec } from '../model/archive.ts';
+import type { Storage } from '../storage/storage.ts';
+import {
+  openDisk,
+  proveUnchanged,
+  type RunFacts,
+  type ScanOutcome,
+  scanAgainst,
+  type WrittenDisk,
+  writeDelta,
+  writeFull,
+  writeMissingEmptyDelta,
+} from './backup-disk.ts';
+import { type BaseFull, findBase, type NoBase } from './base-full.ts';
+import type { EngineContext } from './context.ts';
+import { DEFAULT_LEVEL } from './full-writer.ts';
+import { passphrasesToWrite } from './passphrase-order.ts';
+import type { OnProgress } from './progress.ts';
+import {
+  chooseStamp,
+  deltaFileName,
+  listVmArchives,
+  requireFree,
+  runFolder,
+  type VmArchives,
+} from './run-place.ts';
+import { openScratch } from './scratch.ts';
+import { SourceWatch } from './source-watch.ts';
+import { PROGRAM } from './version.ts';
+
+export interface BackupRequest {
+  /** VM folder on a datastore. */
+  folder: string;
+  /** Further raw images or devices to take as disks. */
+  images?: string[];
+  /** Number of the target; default: the configured one, else the lowest that may be written. */
+  target?: number;
+  mode?: 'auto' | 'full' | 'delta';
+  codec?: Codec;
+  level?: number;
+  encrypt?: boolean;
+  /** The operator says the VM is off although that cannot be seen. */
+  assumeOff?: boolean;
+}
+
+export interface OperationHooks {
+  signal?: AbortSignal;
+  onProgress?: OnProgress;
+  /** Things a person should know that are no failure. */
+  onWarning?: (message: string) => void;
+}
+
+export interface DiskBackup extends WrittenDisk {
+  disk: string;
+  scsiId: string;
+  seconds: number;
+  /** Why this mode was chosen. */
+  reason: string;
+}
+
+export interface BackupResult {
+  vm: string;
+  displayName: string;
+  uuid: string;
+  runId: string;
+  targetNumber: number;
+  disks: DiskBackup[];
+  failed: { disk: string; error: PhdError }[];
+}
+
+interface Planned {
+  source: SourceDisk;
+  scan: ScanOutcome | null;
+  reason: string;
+}
+
+/**
+ * Backs up a VM. A disk that fails is in `failed` and does not stop the others. Throws where nothing can be done at
+ * all: NOT_FOUND, SOURCE_UNSUPPORTED, TARGET_*, CONFIG_INVALID, CANCELLED.
+ */
+export async function backup(
+  ctx: EngineContext,
+  request: BackupRequest,
+  hooks: OperationHooks = {},
+): Promise<BackupResult> {
+  const { signal } = hooks;
+  const onWarning = hooks.onWarning ?? (() => undefined);
+  const vm = await openSourceVm(request.folder, ctx.hostName, request.images);
+  for (const notice of vm.notices) onWarning(notice);
+  const failed = [...vm.refused];
+  if (vm.disks.length === 0 && failed.length === 0) {
+    throw new PhdError('NOT_FOUND', `${request.folder} holds no virtual disk`);
+  }
+  const storage = await chooseTarget(ctx, request.target);
+  const existing = await listVmArchives(storage, vm.uuid, signal);
+  const scratch = await openScratch(ctx.places.stateDir);
+  let pool: BlockPool | undefined;
+  try {
+    pool = new BlockPool(BLOCK_BYTES);
+    const run = await runFacts(ctx, request, hooks, { vm, storage, existing, pool, scratch });
+    const watches = new Map<SourceDisk, SourceWatch>();
+    const result: BackupResult = {
+      vm: vm.vmName,
+      displayName: vm.displayName,
+      uuid: vm.uuid,
+      runId: run.runId,
+      targetNumber: storage.number,
+      disks: [],
+      failed,
+    };
+    try {
+      const planned: Planned[] = [];
+      for (const source of vm.disks) {
+        await attempt(source, failed, signal, async () => {
+          watches.set(source, await watchSource(vm, source, request, onWarning));
+          planned.push(await planDisk(run, request, source, existing, onWarning));
+        });
+      }
+      const allFulls = planned.every((one) => one.scan === null);
+      const folder = runFolder(run.stamp, vm.vmName, vm.uuid, allFulls);
+      if (planned.length > 0) await storage.makeFolder(folder);
+      for (const one of planned) {
+        await attempt(one.source, failed, signal, async () => {
+          result.disks.push(
+            await writeDisk(run, one, folder, existing, watches.get(one.source) as SourceWatch),
+          );
+        });
+      }
+    } finally {
+      for (const watch of watches.values()) watch.stop();
+    }
+    return result;
+  } finally {
+    await pool?.close();
+    await scratch.remove();
+  }
+}
+
+/** Runs work for one disk; a failure is kept and the others go on, a cancel ends all. */
+async function attempt(
+  source: SourceDisk,
+  failed: BackupResult['failed'],
+  signal: AbortSignal | undefined,
+  work: () => Promise<void>,
+): Promise<void> {
+  throwIfAborted(signal);
+  try {
+    await work();
+  } catch (error) {
+    const translated = fromErrno(error, `disk ${source.name}`);
+    if (translated.code === 'CANCELLED') throw translated;
+    failed.push({ disk: source.name, error: translated });
+  }
+}
+
+async function chooseTarget(ctx: EngineContext, number: number | undefined): Promise<Storage> {
+  const chosen =
+    number ??
+    ctx.config.backup.target ??
+    ctx.config.targets.filter((target) => !target.readOnly).sort((a, b) => a.number - b.number)[0]?.number;
+  if (chosen === undefined) {
+    throw new PhdError(
+      'CONFIG_INVALID',
+      `no target that may be written is configured: add one to ${ctx.config.file}`,
+    );
+  }
+  const storage = await ctx.storage(chosen);
+  if (storage.readOnly) throw new PhdError('TARGET_REFUSED', `target ${chosen} is configured read-only`);
+  return storage;
+}
+
+async function runFacts(
+  ctx: EngineContext,
+  request: BackupRequest,
+  hooks: OperationHooks,
+  found: {
+    vm: SourceVm;
+    storage: Storage;
+    existing: VmArchives;
+    pool: BlockPool;
+    scratch: RunFacts['scratch'];
+  },
+): Promise<RunFacts> {
+  const { vm, storage, existing, pool, scratch } = found;
+  const now = ctx.clock.now();
+  const codec = request.codec ?? ctx.config.backup.codec;
+  const encrypt = request.encrypt ?? ctx.config.backup.encrypt;
+  if (encrypt && codec === 'lzop') throw new PhdError('USAGE', 'an encrypted FULL is gzip or zstd, not lzop');
+  const stamp = chooseStamp(now, existing);
+  const runId = randomUUID();
+  return {
+    ctx,
+    storage,
+    runId,
+    stamp,
+    identity: {
+      program: PROGRAM,
+      vm: vm.vmName,
+      displayName: vm.displayName,
+      uuid: vm.uuid,
+      host: ctx.hostName,
+      runId,
+      stamp,
+      timeUtc: now.toISOString().slice(0, 19) + 'Z',
+      utcOffsetMinutes: -now.getTimezoneOffset() || 0,
+    },
+    runDisks: [
+      ...vm.disks.map(({ scsiId, name }) => ({ scsiId, disk: name })),
+      ...vm.refused.map(({ disk }) => ({ scsiId: '00', disk })),
+    ],
+    codec,
+    level: request.level ?? ctx.config.backup.level ?? DEFAULT_LEVEL[codec],
+    passphrases: encrypt ? passphrasesToWrite(await ctx.passphrases()) : null,
+    files: vm.files,
+    pool,
+    scratch,
+    onProgress: hooks.onProgress,
+    signal: hooks.signal,
+  };
+}
+
+function watchSource(
+  vm: SourceVm,
+  source: SourceDisk,
+  request: BackupRequest,
+  onWarning: (message: string) => void,
+): Promise<SourceWatch> {
+  const paths = [
+    source.flatPath,
+    ...(source.descriptorPath ? [source.descriptorPath] : []),
+    ...vm.files.filter((file) => file.kind === 'vmx').map((file) => file.path),
+  ];
+  const about = {
+    disk: source.name,
+    flatPath: source.flatPath,
+    paths,
+    assumeOff: request.assumeOff ?? false,
+  };
+  return SourceWatch.begin(about, (unknown) => onWarning(`disk ${source.name}: ${unknown}`));
+}
+
+/** FULL or DELTA, decided after the scan. */
+async function planDisk(
+  run: RunFacts,
+  request: BackupRequest,
+  source: SourceDisk,
+  existing: VmArchives,
+  onWarning: (message: string) => void,
+): Promise<Planned> {
+  const { ctx, storage } = run;
+  const mode = request.mode ?? 'auto';
+  if (mode === 'full') return { source, scan: null, reason: 'asked for' };
+  const base = await findBase(ctx, {
+    storage,
+    vmUuid: run.identity.uuid,
+    disk: source,
+    encrypted: run.passphrases !== null,
+    existing,
+    passphrases: run.passphrases ?? [],
+    fullOffline: ctx.config.backup.fullOffline === 'allowed',
+    onWarning,
+    signal: run.signal,
+  });
+  if (!isBase(base)) {
+    if (base.warn || mode === 'delta') onWarning(`disk ${source.name}: a FULL is made, since ${base.reason}`);
+    return { source, scan: null, reason: base.reason };
+  }
+  const disk = openDisk(source);
+  try {
+    await repairEmptyDelta(run, source, disk, base, existing, onWarning);
+    const scan = await scanAgainst(run, source, disk, base);
+    const { blockCount } = disk.geometry;
+    const percent = blockCount === 0 ? 0 : (100 * scan.changedBlocks) / blockCount;
+    if (mode === 'auto' && percent > ctx.config.backup.fullAboveChangedPercent) {
+      return { source, scan: null, reason: `${percent.toFixed(0)} % of its blocks changed since its FULL` };
+    }
+    return {
+      source,
+      scan,
+      reason: mode === 'delta' ? 'asked for' : `${percent.toFixed(1)} % of its blocks changed`,
+    };
+  } finally {
+    fs.closeSync(disk.fd);
+  }
+}
+
+function isBase(found: BaseFull | NoBase): found is BaseFull {
+  return 'map' in found;
+}
+
+/** A FULL alone gets its empty DELTA; a failure of that is no reason to make no backup today. */
+async function repairEmptyDelta(
+  run: RunFacts,
+  source: SourceDisk,
+  disk: ReturnType<typeof openDisk>,
+  base: BaseFull,
+  existing: VmArchives,
+  onWarning: (message: string) => void,
+): Promise<void> {
+  const { full } = base;
+  const file = deltaFileName({
+    scsiId: full.scsiId,
+    disk: full.disk,
+    codec: full.codec,
+    encrypted: full.encrypted,
+    stamp: full.stamp,
+    fullStamp: full.stamp,
+  });
+  const isThere = existing.taken.has(`${full.folder}/${file}`);
+  const isFullThere = existing.taken.has(`${full.folder}/${full.file}`);
+  if (isThere || !isFullThere || !existing.complete) return;
+  try {
+    await writeMissingEmptyDelta(run, source, disk, base);
+    onWarning(
+      `disk ${source.name}: ${full.folder}/${full.file} had no DELTA; its empty DELTA was made from its map`,
+    );
+  } catch (error) {
+    const translated = fromErrno(error, full.file);
+    if (translated.code === 'CANCELLED') throw translated;
+    onWarning(
+      `disk ${source.name}: ${full.folder}/${full.file} has no DELTA and none could be made: ${translated.message}`,
+    );
+  }
+}
+
+async function writeDisk(
+  run: RunFacts,
+  planned: Planned,
+  folder: string,
+  existing: VmArchives,
+  watch: SourceWatch,
+): Promise<DiskBackup> {
+  const { source, scan } = planned;
+  const startedMs = performance.now();
+  const disk = openDisk(source);
+  try {
+    const names = {
+      scsiId: source.scsiId,
+      disk: source.name,
+      codec: run.codec,
+      encrypted: run.passphrases !== null,
+      stamp: run.stamp,
+    };
+    requireFree(existing, folder, deltaFileName({ ...names, fullStamp: scan?.base.full.stamp ?? run.stamp }));
+    const proveSource = async (map: ScanOutcome['now']): Promise<void> => {
+      await proveUnchanged(run, source, disk, map);
+      await watch.requireUnchanged();
+    };
+    const written = scan
+      ? await writeDelta(run, folder, source, disk, scan, proveSource)
+      : await writeFull(run, folder, source, disk, proveSource);
+    return {
+      ...written,
+      disk: source.name,
+      scsiId: source.scsiId,
+      seconds: (performance.now() - startedMs) / 1000,
+      reason: planned.reason,
+    };
+  } finally {
+    fs.closeSync(disk.fd);
+  }
+}

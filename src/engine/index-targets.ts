@@ -1,0 +1,259 @@
+/**
+ * Lists targets into the index: all targets at once, each with its own progress and its own failure. An absent
+ * name counts as gone only where the listing was complete; everything else stays, marked with its age.
+ */
+import type { ListedArchive } from '../../db/index-db.ts';
+import { isPartOfArchive, PART_SUFFIX, parseArchiveName, parseFolderName } from '../archive/names.ts';
+import { localStamp } from '../clock.ts';
+import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
+import type { TargetConfig } from '../model/config.ts';
+import type { Storage, StorageEntry } from '../storage/storage.ts';
+import type { EngineContext } from './context.ts';
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+const MINUTE_MS = 60 * 1000;
+/** The autumn hour, in which stamps of this host may run ahead, and a little. */
+const CLOCK_TOLERANCE_MS = 65 * MINUTE_MS;
+/** Folders of one target that are asked for at once; the target queues what its lines cannot do. */
+const FOLDERS_AT_ONCE = 4;
+
+export interface IndexOptions {
+  /** Numbers of targets; default: all. NOT_FOUND for one that is not configured. */
+  targets?: readonly number[];
+  /**
+   * `old`: only targets whose index is older than the setting; `changed` (default): all, without folders that
+   * cannot have changed; `all`: every folder.
+   */
+  scope?: 'old' | 'changed' | 'all';
+  signal?: AbortSignal;
+  onEvent?: (event: IndexEvent) => void;
+}
+
+export interface IndexEvent {
+  targetNumber: number;
+  targetName: string;
+  foldersDone: number;
+  foldersTotal: number;
+  archiveCount: number;
+}
+
+export interface TargetIndexResult {
+  targetNumber: number;
+  targetName: string;
+  /** `fresh`: not listed, its index is young enough. `partial`: some listing was cut or failed. */
+  outcome: 'complete' | 'partial' | 'fresh' | 'failed';
+  folderCount: number;
+  /** Folders that were not listed again because they cannot have changed. */
+  unchangedFolders: number;
+  archiveCount: number;
+  /** Entries that are no archives: stray, hostile, unreadable names. */
+  strayEntries: number;
+  /** Folders that are gone. */
+  removedFolders: number;
+  /** First thing that went wrong, or null. */
+  error: PhdError | null;
+}
+
+/** Lists the targets; never throws for one target's sake (see `error` of its result). Throws CANCELLED, NOT_FOUND. */
+export async function indexTargets(
+  context: EngineContext,
+  options: IndexOptions = {},
+): Promise<TargetIndexResult[]> {
+  const { config } = context;
+  for (const number of options.targets ?? []) {
+    if (!config.targets.some((one) => one.number === number)) {
+      throw new PhdError('NOT_FOUND', `there is no target ${number} in ${config.file}`);
+    }
+  }
+  const chosen = config.targets.filter((one) => options.targets?.includes(one.number) ?? true);
+  const results = await Promise.all(chosen.map((target) => indexTarget(context, target, options)));
+  throwIfAborted(options.signal);
+  context.index.dropUnusedNames();
+  return results;
+}
+
+/**
+ * What is wrong with the clock, in one line, or null: archives that lie in the future mean that this clock or
+ * the one they were written by is wrong. Retention and replication stop on it.
+ */
+export function clockFault(context: EngineContext): string | null {
+  const now = context.clock.now();
+  const newest = context.index.newestStamp();
+  if (newest === undefined || newest <= localStamp(new Date(now.getTime() + CLOCK_TOLERANCE_MS))) return null;
+  return `the newest archive is of ${newest.replace('T', ' ')}, but it is ${localStamp(now).replace('T', ' ')} here: check the clock`;
+}
+
+async function indexTarget(
+  context: EngineContext,
+  target: TargetConfig,
+  options: IndexOptions,
+): Promise<TargetIndexResult> {
+  const result: TargetIndexResult = {
+    targetNumber: target.number,
+    targetName: target.name,
+    outcome: 'complete',
+    folderCount: 0,
+    unchangedFolders: 0,
+    archiveCount: 0,
+    strayEntries: 0,
+    removedFolders: 0,
+    error: null,
+  };
+  const triedMs = context.clock.now().getTime();
+  const state = context.index.targets().find((one) => one.number === target.number);
+  const ageMs = triedMs - (state?.listedMs ?? Number.NEGATIVE_INFINITY);
+  if (options.scope === 'old' && ageMs >= 0 && ageMs < context.config.indexMaxAgeMinutes * MINUTE_MS) {
+    result.outcome = 'fresh';
+    return result;
+  }
+  try {
+    const storage = await context.storage(target.number);
+    await new TargetListing(context, storage, result, options).run();
+  } catch (error) {
+    result.error = fromErrno(error, `target ${target.number} (${target.name})`);
+    result.outcome = 'failed';
+  }
+  context.index.finishTarget({
+    number: target.number,
+    triedMs,
+    listedMs: result.outcome === 'complete' ? triedMs : null,
+    error: result.error?.message ?? null,
+  });
+  return result;
+}
+
+/** One walk over one target. */
+class TargetListing {
+  readonly #context: EngineContext;
+  readonly #storage: Storage;
+  readonly #result: TargetIndexResult;
+  readonly #options: IndexOptions;
+  #foldersDone = 0;
+
+  constructor(context: EngineContext, storage: Storage, result: TargetIndexResult, options: IndexOptions) {
+    this.#context = context;
+    this.#storage = storage;
+    this.#result = result;
+    this.#options = options;
+  }
+
+  async run(): Promise<void> {
+    const root = await this.#storage.list('', this.#options.signal);
+    const folders = root.entries.filter((entry) => entry.kind === 'folder' && isUsableName(entry.name));
+    this.#result.strayEntries += root.entries.length - folders.length;
+    this.#result.folderCount = folders.length;
+    if (!root.complete) this.#fail(new PhdError('TARGET_LIED', `the list of ${this.#storage.place} was cut`));
+    this.#tell();
+
+    const known = this.#context.index.folderStates(this.#storage.number);
+    const gone = new Set<string>();
+    const waiting = [...folders];
+    const work = async (): Promise<void> => {
+      for (let entry = waiting.shift(); entry !== undefined; entry = waiting.shift()) {
+        throwIfAborted(this.#options.signal);
+        const state = known.get(entry.name);
+        if (this.#options.scope !== 'all' && state !== undefined && this.#cannotHaveChanged(entry, state)) {
+          this.#result.unchangedFolders++;
+          this.#result.archiveCount += state.archiveCount;
+          this.#result.strayEntries += state.skipped;
+        } else if (!(await this.#listFolder(entry))) {
+          gone.add(entry.name);
+        }
+        this.#foldersDone++;
+        this.#tell();
+      }
+    };
+    await Promise.all(Array.from({ length: FOLDERS_AT_ONCE }, work)).finally(() => waiting.splice(0));
+    if (root.complete) {
+      const present = folders.map((entry) => entry.name).filter((name) => !gone.has(name));
+      this.#result.removedFolders = this.#context.index.keepFolders(this.#storage.number, present);
+    }
+  }
+
+  /**
+   * True if the folder has the time it had, and that time was a day old when it was last listed: times of some
+   * servers are coarse, so that a younger folder may have changed under the same time.
+   */
+  #cannotHaveChanged(
+    entry: StorageEntry,
+    state: { modifiedMs: number | null; listedMs: number; complete: boolean },
+  ): boolean {
+    const { modifiedMs } = entry;
+    return (
+      state.complete &&
+      modifiedMs !== null &&
+      modifiedMs === state.modifiedMs &&
+      state.listedMs - modifiedMs > DAY_MS &&
+      this.#context.clock.now().getTime() - modifiedMs > DAY_MS
+    );
+  }
+
+  /** Lists one folder into the index; false if it is gone. A failure leaves the rows it had. */
+  async #listFolder(entry: StorageEntry): Promise<boolean> {
+    const listedMs = this.#context.clock.now().getTime();
+    let listing: Awaited<ReturnType<Storage['list']>>;
+    try {
+      listing = await this.#storage.list(entry.name, this.#options.signal);
+    } catch (error) {
+      const failure = fromErrno(error, `cannot list ${this.#storage.place}/${entry.name}`);
+      if (failure.code === 'NOT_FOUND') return false;
+      if (failure.code === 'CANCELLED' || failure.code === 'TARGET_UNREACHABLE') throw failure;
+      this.#fail(failure);
+      return true;
+    }
+    if (!listing.complete) {
+      this.#fail(new PhdError('TARGET_LIED', `the list of ${this.#storage.place}/${entry.name} was cut`));
+    }
+    const folder = parseFolderName(entry.name);
+    const archives = listing.entries
+      .map((one) => listedArchive(one, folder !== undefined))
+      .filter((one) => one !== null);
+    const skipped = listing.entries.length - archives.length;
+    this.#context.index.recordFolder({
+      targetNumber: this.#storage.number,
+      name: entry.name,
+      modifiedMs: entry.modifiedMs,
+      listedMs,
+      complete: listing.complete,
+      skipped,
+      vm: folder?.vm ?? entry.name,
+      uuid: folder?.uuid ?? '',
+      archives,
+    });
+    this.#result.archiveCount += archives.length;
+    this.#result.strayEntries += skipped;
+    return true;
+  }
+
+  #fail(error: PhdError): void {
+    this.#result.outcome = 'partial';
+    this.#result.error ??= error;
+  }
+
+  #tell(): void {
+    this.#options.onEvent?.({
+      targetNumber: this.#result.targetNumber,
+      targetName: this.#result.targetName,
+      foldersDone: this.#foldersDone,
+      foldersTotal: this.#result.folderCount,
+      archiveCount: this.#result.archiveCount,
+    });
+  }
+}
+
+/** Names that the contract of targets can carry: one path part without control characters. */
+function isUsableName(name: string): boolean {
+  return name !== '' && name !== '.' && name !== '..' && !/[\p{Cc}/]/u.test(name);
+}
+
+/**
+ * The archive that an entry of a folder is, or null. Archives of generation 2 lie in folders of any name (their
+ * host's); those of generation 3 only in folders of a run.
+ */
+function listedArchive(entry: StorageEntry, inRunFolder: boolean): ListedArchive | null {
+  if (entry.kind !== 'file' || !Number.isSafeInteger(entry.sizeBytes) || entry.sizeBytes < 0) return null;
+  const isPart = isPartOfArchive(entry.name);
+  const name = parseArchiveName(isPart ? entry.name.slice(0, -PART_SUFFIX.length) : entry.name);
+  if (name === undefined || (name.generation === 3 && !inRunFolder)) return null;
+  return { file: entry.name, name, sizeBytes: entry.sizeBytes, complete: !isPart && entry.sizeBytes > 0 };
+}

@@ -1,0 +1,215 @@
+/** Lists of archives as people filter them, with the results of verify runs; and the newest complete run of a VM. */
+import type { ArchiveCursor, ArchiveFilter } from '../../db/archive-filter.ts';
+import type { ArchiveHeader, ArchiveRow } from '../../db/archive-rows.ts';
+import type { VerifyOutcome } from '../../db/jobs-db.ts';
+import { PhdError } from '../errors.ts';
+import type { Stamp, Transport } from '../model/archive.ts';
+import type { EngineContext } from './context.ts';
+
+/** Filter in the words of the command line and the console. */
+export interface ListFilter {
+  vm?: string;
+  disk?: string;
+  /** Own stamps, both ends included (see `parseDateRange`). */
+  from?: Stamp;
+  to?: Stamp;
+  transport?: 'all' | 'ssh' | 'ftp';
+  /** Archives on vmfs targets. */
+  vmfs?: 'show' | 'only' | 'hide';
+  /** null: all targets. */
+  target?: number | null;
+  mode?: 'all' | 'full' | 'delta';
+}
+
+export interface ListedRow extends ArchiveRow {
+  /** UTC, ISO 8601, or null. */
+  verifiedAt: string | null;
+  verifyResult: VerifyOutcome | null;
+  /** True for an archive this program lists but cannot restore. */
+  foreign: boolean;
+}
+
+/** `YYYY-MM-DD`, `YYYY-MM-DDTHH:MM` or a range `D..D` as stamps, both ends included. Throws USAGE. */
+export function parseDateRange(text: string): { from: Stamp; to: Stamp } {
+  const ends = text.split('..');
+  const [first = '', last = first] = ends;
+  if (ends.length > 2) throw new PhdError('USAGE', `${JSON.stringify(text)} is no date: expected D or D..D`);
+  const from = checkDate(first);
+  const to = checkDate(last);
+  if (from > to) throw new PhdError('USAGE', `${JSON.stringify(text)} ends before it begins`);
+  return { from: from.length === 10 ? `${from}T00:00` : from, to: lastStampOf(to) };
+}
+
+/** The last stamp that a date or a stamp covers. Throws USAGE if it is neither. */
+export function lastStampOf(date: string): Stamp {
+  const checked = checkDate(date);
+  return checked.length === 10 ? `${checked}T23:59` : checked;
+}
+
+/** The same filter in the terms of the index. */
+export function indexFilter(context: EngineContext, filter: ListFilter): ArchiveFilter {
+  const { transport = 'all', vmfs = 'show', mode = 'all' } = filter;
+  const passes = (one: Transport): boolean => {
+    if (one === 'vmfs') return vmfs !== 'hide' && (transport === 'all' || vmfs === 'only');
+    return vmfs !== 'only' && (transport === 'all' || transport === one);
+  };
+  const targets = context.config.targets
+    .filter((one) => passes(one.transport) && (filter.target == null || filter.target === one.number))
+    .map((one) => one.number);
+  return {
+    ...(filter.vm ? { vmPart: filter.vm } : {}),
+    ...(filter.disk ? { diskPart: filter.disk } : {}),
+    ...(filter.from ? { from: filter.from } : {}),
+    ...(filter.to ? { to: filter.to } : {}),
+    ...(mode === 'all' ? {} : { kind: mode }),
+    ...(targets.length === context.config.targets.length ? {} : { targets }),
+  };
+}
+
+/** One page of archives, newest first. */
+export function listArchives(
+  context: EngineContext,
+  filter: ListFilter,
+  page: { after?: ArchiveCursor; limit: number; backward?: boolean },
+): ListedRow[] {
+  return context.index
+    .listArchives(indexFilter(context, filter), page)
+    .map((row) => withVerify(context, row));
+}
+
+/** The row with the result of its last verify run. */
+export function withVerify(context: EngineContext, row: ArchiveRow): ListedRow {
+  const verified = context.jobs.verifyResult(row.targetNumber, row.folder, row.file, row.sizeBytes);
+  return {
+    ...row,
+    foreign: row.generation === 2 || row.header?.foreign === true,
+    verifiedAt: verified?.verifiedAt ?? null,
+    verifyResult: verified?.result ?? null,
+  };
+}
+
+/** All disks of one VM at one time. */
+export interface Run {
+  vm: string;
+  uuid: string;
+  stamp: Stamp;
+  /** The DELTA of each disk, one copy each, by SCSI id. */
+  deltas: ArchiveRow[];
+}
+
+/**
+ * The newest run of a VM (by name or UUID), on or before a stamp, whose disks are all there. `readHeader` reads a
+ * DELTA's manifest; it is called only for rows whose header the index does not hold, newest run first, and what it
+ * gives is kept. Runs that lack disks or are still arriving are passed over and named through `onPartial`.
+ * Throws NOT_FOUND, USAGE (several VMs bear this name).
+ */
+export async function newestCompleteRun(
+  context: EngineContext,
+  wanted: { vm: string; onOrBefore?: Stamp },
+  readHeader: (row: ArchiveRow) => Promise<ArchiveHeader>,
+  onPartial: (stamp: Stamp, why: string) => void = () => {},
+): Promise<Run> {
+  const filter = vmFilter(context, wanted.vm);
+  const limits = wanted.onOrBefore === undefined ? {} : { to: wanted.onOrBefore };
+  for (const stamp of stampsOf(context, { ...filter, ...limits })) {
+    const rows = context.index.listArchives({ ...filter, from: stamp, to: stamp }, { limit: 10_000 });
+    const deltas = nearestOfEachDisk(rows.filter((row) => row.kind === 'delta' && row.complete));
+    const first = deltas[0];
+    if (first === undefined || first.generation === 2) {
+      onPartial(stamp, first === undefined ? 'no complete DELTA' : 'made by an older program');
+      continue;
+    }
+    try {
+      const runDisks = await disksOfRun(context, first, readHeader);
+      const present = new Set(deltas.map((row) => `${row.scsiId} ${row.disk}`));
+      const missing = runDisks.filter((disk) => !present.has(disk));
+      if (missing.length === 0) return { vm: first.vm, uuid: first.uuid, stamp, deltas };
+      onPartial(stamp, `disks missing: ${missing.join(', ')}`);
+    } catch (error) {
+      if (!(error instanceof PhdError) || error.code !== 'ARCHIVE_DAMAGED') throw error;
+      context.index.markIncomplete(first.id);
+      onPartial(stamp, error.message);
+    }
+  }
+  const until = wanted.onOrBefore === undefined ? '' : ` on or before ${wanted.onOrBefore.replace('T', ' ')}`;
+  throw new PhdError(
+    'NOT_FOUND',
+    `there is no complete run of ${JSON.stringify(wanted.vm)}${until} in the index`,
+  );
+}
+
+async function disksOfRun(
+  context: EngineContext,
+  row: ArchiveRow,
+  readHeader: (row: ArchiveRow) => Promise<ArchiveHeader>,
+): Promise<string[]> {
+  if (row.header !== null) return row.header.runDisks;
+  const header = await readHeader(row);
+  context.index.recordHeader(row.id, header);
+  return header.runDisks;
+}
+
+/** Exact filter for a VM by UUID or by name. Throws NOT_FOUND, USAGE if several VMs bear the name. */
+function vmFilter(context: EngineContext, nameOrUuid: string): ArchiveFilter {
+  const byUuid = context.index.distinctVms({ uuid: nameOrUuid }, { limit: 1 });
+  if (byUuid.length > 0) return { uuid: nameOrUuid };
+  const named = context.index.distinctVms({ vm: nameOrUuid }, { limit: 10 });
+  if (named.length > 1) {
+    const uuids = named.map((one) => one.uuid).join(', ');
+    throw new PhdError(
+      'USAGE',
+      `several VMs are called ${JSON.stringify(nameOrUuid)}: give the UUID (${uuids})`,
+    );
+  }
+  if (named.length === 0)
+    throw new PhdError('NOT_FOUND', `there is no VM ${JSON.stringify(nameOrUuid)} in the index`);
+  return { vm: nameOrUuid };
+}
+
+/** Distinct own stamps, newest first, read page by page. */
+function* stampsOf(context: EngineContext, filter: ArchiveFilter): Generator<Stamp> {
+  let after: ArchiveCursor | undefined;
+  let last: Stamp | undefined;
+  for (;;) {
+    const rows = context.index.listArchives(filter, {
+      limit: 200,
+      ...(after === undefined ? {} : { after }),
+    });
+    for (const row of rows) {
+      if (row.stamp !== last) yield row.stamp;
+      last = row.stamp;
+    }
+    const end = rows.at(-1);
+    if (end === undefined || rows.length < 200) return;
+    after = { stamp: end.stamp, vmId: end.vmId, diskId: end.diskId, id: end.id };
+  }
+}
+
+function nearestOfEachDisk(rows: ArchiveRow[]): ArchiveRow[] {
+  const chosen = new Map<string, ArchiveRow>();
+  const distance = (row: ArchiveRow) => (row.transport === 'vmfs' ? 0 : 10_000) + row.targetNumber;
+  for (const row of rows) {
+    const key = `${row.scsiId} ${row.disk}`;
+    const other = chosen.get(key);
+    if (other === undefined || distance(row) < distance(other)) chosen.set(key, row);
+  }
+  return [...chosen.values()].sort((a, b) => (a.scsiId < b.scsiId ? -1 : 1));
+}
+
+function checkDate(text: string): string {
+  const match = /^(\d{4}-\d\d-\d\d)(?:T([01]\d|2[0-3]):[0-5]\d)?$/.exec(text);
+  const day = match?.[1];
+  const moment = day === undefined ? undefined : new Date(`${day}T00:00:00Z`);
+  if (
+    day === undefined ||
+    moment === undefined ||
+    Number.isNaN(moment.getTime()) ||
+    !moment.toISOString().startsWith(day)
+  ) {
+    throw new PhdError(
+      'USAGE',
+      `${JSON.stringify(text)} is no date: expected YYYY-MM-DD or YYYY-MM-DDTHH:MM`,
+    );
+  }
+  return text;
+}

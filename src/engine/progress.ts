@@ -1,0 +1,99 @@
+/** Progress of one long operation: figures as events, a few a second, remaining time only when there is one. */
+
+export interface ProgressEvent {
+  event: 'progress';
+  /** What is being worked on: a disk, an archive, a target. */
+  label: string;
+  phase: string;
+  bytes: number;
+  totalBytes: number;
+  /** 0 .. 100 */
+  percent: number;
+  /** Over the last seconds. */
+  bytesPerSecond: number;
+  meanBytesPerSecond: number;
+  elapsedSeconds: number;
+  /** Null until it can be told. */
+  remainingSeconds: number | null;
+}
+
+export type OnProgress = (event: ProgressEvent) => void;
+
+const EMIT_EVERY_MS = 250;
+/** Span over which the present rate is taken. */
+const WINDOW_MS = 5000;
+/** No estimate before this: the first figures are far off. */
+const SETTLE_MS = 1500;
+
+export class Progress {
+  readonly #onProgress: OnProgress | undefined;
+  readonly #label: string;
+  readonly #phase: string;
+  readonly #totalBytes: number;
+  readonly #nowMs: () => number;
+  readonly #startMs: number;
+  #samples: { atMs: number; bytes: number }[];
+  #bytes = 0;
+  #emittedMs: number;
+
+  constructor(
+    onProgress: OnProgress | undefined,
+    about: { label: string; phase: string; totalBytes: number },
+    nowMs: () => number = () => performance.now(),
+  ) {
+    this.#onProgress = onProgress;
+    this.#label = about.label;
+    this.#phase = about.phase;
+    this.#totalBytes = about.totalBytes;
+    this.#nowMs = nowMs;
+    this.#startMs = nowMs();
+    this.#emittedMs = this.#startMs;
+    this.#samples = [{ atMs: this.#startMs, bytes: 0 }];
+  }
+
+  /** Counts bytes that are through. */
+  add(bytes: number): void {
+    this.#bytes += bytes;
+    const nowMs = this.#nowMs();
+    if (nowMs - this.#emittedMs < EMIT_EVERY_MS) return;
+    this.#emittedMs = nowMs;
+    this.#samples.push({ atMs: nowMs, bytes: this.#bytes });
+    while (this.#samples.length > 2 && nowMs - this.#samples[0]!.atMs > WINDOW_MS) this.#samples.shift();
+    this.#emit(nowMs);
+  }
+
+  /** The last figures; always sent. */
+  finish(): void {
+    this.#emit(this.#nowMs());
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get elapsedSeconds(): number {
+    return (this.#nowMs() - this.#startMs) / 1000;
+  }
+
+  #emit(nowMs: number): void {
+    if (!this.#onProgress) return;
+    const elapsedMs = nowMs - this.#startMs;
+    const first = this.#samples[0]!;
+    const windowMs = nowMs - first.atMs;
+    const rate = windowMs > 0 ? ((this.#bytes - first.bytes) * 1000) / windowMs : 0;
+    const left = Math.max(0, this.#totalBytes - this.#bytes);
+    const isKnown = elapsedMs > SETTLE_MS && rate > 0;
+    this.#onProgress({
+      event: 'progress',
+      label: this.#label,
+      phase: this.#phase,
+      bytes: this.#bytes,
+      totalBytes: this.#totalBytes,
+      percent: this.#totalBytes === 0 ? 100 : Math.min(100, (100 * this.#bytes) / this.#totalBytes),
+      bytesPerSecond: rate,
+      meanBytesPerSecond: elapsedMs > 0 ? (this.#bytes * 1000) / elapsedMs : 0,
+      elapsedSeconds: elapsedMs / 1000,
+      remainingSeconds: left === 0 ? 0 : isKnown ? left / rate : null,
+    });
+  }
+}
