@@ -33,6 +33,9 @@ import { fromSqlite, isDamaged, openDatabase } from './open-database.ts';
 /** Ranges of time with up to this many archives are walked to find their VMs; larger ones are tested VM by VM. */
 const SMALL_RANGE = 5000;
 
+/** More names than this are tested one by one in order rather than looked up. */
+const MANY_NAMES = 10_000;
+
 /** One archive of a folder as a listing shows it. */
 export interface ListedArchive {
   /** Entry name exactly as the target has it. */
@@ -501,13 +504,17 @@ export class IndexDb {
     const other = table === 'vm' ? 'disk' : 'vm';
     const match = matchNames(this.#database, other, rest);
     if (match.kind === 'any') return [];
-    values.other = match.kind === 'few' ? JSON.stringify(match.ids) : match.part;
-    const ids =
+    const from =
       match.kind === 'few'
-        ? `SELECT ${table}_id FROM present WHERE ${other}_id IN (SELECT value FROM json_each(@other))`
-        : `SELECT p.${table}_id FROM present p CROSS JOIN ${other}s o ON o.id = p.${other}_id
-             WHERE instr(o.folded, @other) > 0`;
-    return [`n.id IN (${ids})`];
+        ? `present p WHERE p.${other}_id IN (SELECT value FROM json_each(@other))`
+        : `present p CROSS JOIN ${other}s o ON o.id = p.${other}_id WHERE instr(o.folded, @other) > 0`;
+    const ids = this.#database
+      .prepare(`SELECT DISTINCT p.${table}_id FROM ${from} LIMIT ${MANY_NAMES + 1}`)
+      .pluck()
+      .all({ other: match.kind === 'few' ? JSON.stringify(match.ids) : match.part }) as number[];
+    if (ids.length > MANY_NAMES) return [];
+    values.other = JSON.stringify(ids);
+    return ['n.id IN (SELECT value FROM json_each(@other))'];
   }
 
   /** Names of the archives that pass `rest`, if they are so few that walking them is quicker than asking each name. */
