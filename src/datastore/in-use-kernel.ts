@@ -111,7 +111,7 @@ async function swapUses(watched: readonly Watched[]): Promise<Use[]> {
     if (path === '') continue;
     for (const file of watched) {
       if (await isSameFile(path, file))
-        uses.push({ path: file.path, how: 'swap space', by: 'this system', isReadOnly: false });
+        uses.push({ path: file.path, how: 'used as swap space', by: 'this system', isReadOnly: false });
     }
   }
   return uses;

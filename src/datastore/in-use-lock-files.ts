@@ -3,14 +3,13 @@ import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { fromErrno } from '../errors.ts';
 import type { InUse, Use } from './in-use.ts';
-import { shownName } from './plain-name.ts';
 
 /** The host name stands somewhere in an NFS lock file (84 bytes, binary); the longest readable run is taken. */
 async function lockOwner(path: string): Promise<string> {
   const text = await readFile(path, 'latin1').catch(() => '');
   const runs = text.slice(0, 4_096).match(/[A-Za-z0-9][A-Za-z0-9._-]{2,}/g) ?? [];
   const longest = runs.sort((a, b) => b.length - a.length)[0];
-  return longest === undefined ? 'unknown' : `host ${longest}`;
+  return longest === undefined ? 'an unknown host' : `host ${longest}`;
 }
 
 async function usesIn(folder: string, names: readonly string[], entries: readonly string[]): Promise<Use[]> {
@@ -18,12 +17,12 @@ async function usesIn(folder: string, names: readonly string[], entries: readonl
   for (const entry of entries) {
     const path = join(folder, entry);
     if (names.some((name) => entry === `${name}.lck`)) {
-      uses.push({ path, how: 'lock of a hypervisor (.lck)', by: 'unknown', isReadOnly: false });
+      uses.push({ path, how: 'a lock (.lck) made', by: 'a hypervisor', isReadOnly: false });
     } else if (entry.startsWith('.lck-')) {
-      uses.push({ path, how: 'lock file of ESX on NFS', by: await lockOwner(path), isReadOnly: false });
+      uses.push({ path, how: 'an NFS lock made', by: await lockOwner(path), isReadOnly: false });
     } else if (/\.vswp$/i.test(entry)) {
-      const how = `swap file ${shownName(entry)}: the VM runs, or ended without clean-up`;
-      uses.push({ path, how, by: 'unknown', isReadOnly: false });
+      const how = 'a swap file left';
+      uses.push({ path, how, by: 'a VM that runs, or ended without clean-up', isReadOnly: false });
     }
   }
   return uses;

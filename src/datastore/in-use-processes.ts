@@ -132,8 +132,8 @@ export async function findLocks(watched: readonly Watched[], ownPids: ReadonlySe
     const isReadOnly = access === 'READ';
     result.inUse.push({
       path: file.path,
-      how: `${isReadOnly ? 'read' : 'write'} lock (${LOCK_KINDS[kind!] ?? kind})`,
-      by: Number(pid) > 0 ? await processName(Number(pid)) : 'unknown',
+      how: `locked for ${isReadOnly ? 'reading' : 'writing'} (${LOCK_KINDS[kind!] ?? kind})`,
+      by: Number(pid) > 0 ? await processName(Number(pid)) : 'a process that is not named',
       isReadOnly,
     });
   }

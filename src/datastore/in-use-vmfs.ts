@@ -35,8 +35,8 @@ export function parseVmfsLock(path: string, answer: string): Use | null | undefi
   const mac = /\b[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}\b/i.exec(answer)?.[0];
   return {
     path,
-    how: `VMFS lock (${mode.toLowerCase()})`,
-    by: mac === undefined ? 'unknown' : `host with MAC ${mac.toLowerCase()}`,
+    how: `locked on VMFS (${mode.toLowerCase()})`,
+    by: mac === undefined ? 'an unknown host' : `host with MAC ${mac.toLowerCase()}`,
     isReadOnly: /read/i.test(mode),
   };
 }

@@ -14,7 +14,7 @@ import { findVmfsLocks } from './in-use-vmfs.ts';
 export interface Use {
   /** The file, device or lock file that shows it. */
   path: string;
-  /** `open for writing`, `write lock (POSIX)`, `mounted`, `attached to /dev/loop3`, ... */
+  /** Fits "PATH is HOW by BY": `open for writing`, `locked for writing (POSIX)`, `mounted`, `attached as a loop device`, ... */
   how: string;
   /** Who, as far as the system tells: `process 4711 (vmx)`, a mount point, a host; `unknown` if it does not. */
   by: string;

@@ -105,23 +105,23 @@ describe('a disk is in use', () => {
   });
 
   it.each([
-    ['POSIX', 6, 1, 'write lock (POSIX)'],
-    ['POSIX read', 6, 0, 'read lock (POSIX)'],
-    ['OFD', 37, 1, 'write lock (OFD)'],
-    ['OFD read', 37, 0, 'read lock (OFD)'],
+    ['POSIX', 6, 1, 'locked for writing (POSIX)'],
+    ['POSIX read', 6, 0, 'locked for reading (POSIX)'],
+    ['OFD', 37, 1, 'locked for writing (OFD)'],
+    ['OFD read', 37, 0, 'locked for reading (OFD)'],
   ])('while it is locked: %s', async (_kind, command, type, how) => {
     const child = await holdFcntlLock(command, type);
     const { inUse, unknown } = await look([flat]);
     expect(unknown).toEqual([]);
-    const lock = inUse.find((use) => use.how.includes('lock'));
-    const by = command === 6 ? `process ${child.pid} (perl)` : 'unknown';
+    const lock = inUse.find((use) => use.how.includes('locked'));
+    const by = command === 6 ? `process ${child.pid} (perl)` : 'a process that is not named';
     expect(lock).toEqual({ path: flat, how, by, isReadOnly: type === 0 });
     expect(inUse.map((use) => use.how)).toContain(type === 0 ? 'open for reading' : 'open for writing');
   });
 
   it('while it is locked: flock', async () => {
     await hold('flock', ['--no-fork', '--exclusive', flat, 'sh', '-c', 'echo ready; read line']);
-    expect((await look([flat])).inUse.map((use) => use.how)).toContain('write lock (flock)');
+    expect((await look([flat])).inUse.map((use) => use.how)).toContain('locked for writing (flock)');
   });
 
   it('but a lock on another file does not count', async () => {

@@ -11,10 +11,18 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Command } from 'commander';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { registerStub } from '../../src/cli/stub-command.ts';
 import { notPlainReason, parseDescriptor } from '../../src/datastore/descriptor.ts';
 import { geometryOf } from '../../src/datastore/geometry.ts';
 import { makeStub, stubNameOf, writeStub } from '../../src/datastore/stub.ts';
+import { requirePeer } from '../support/peers.ts';
+
+async function qemuImg(...args: string[]): Promise<string> {
+  const { path, env } = await requirePeer('qemu-img');
+  return execFileSync(path, args, { env, encoding: 'utf8' });
+}
 
 let folder: string;
 beforeEach(() => {
@@ -101,17 +109,17 @@ describe('writing a stub', () => {
     const flat = sparseFile('odd $(name) ü-flat.vmdk', 3 * 1024 * 1024);
     writeFileSync(flat, Buffer.alloc(70_000, 'phd'), { flag: 'r+' });
     const stub = await writeStub(flat, 'monolithicFlat', null);
-    const info = JSON.parse(execFileSync('qemu-img', ['info', '--output=json', stub], { encoding: 'utf8' }));
+    const info = JSON.parse(await qemuImg('info', '--output=json', stub));
     expect(info).toMatchObject({ format: 'vmdk', 'virtual-size': 3 * 1024 * 1024 });
     expect(info['format-specific'].data['create-type']).toBe('monolithicFlat');
     const raw = join(folder, 'out.raw');
-    execFileSync('qemu-img', ['convert', '-f', 'vmdk', '-O', 'raw', stub, raw]);
+    await qemuImg('convert', '-f', 'vmdk', '-O', 'raw', stub, raw);
     expect(readFileSync(raw).equals(readFileSync(flat))).toBe(true);
   });
 
   it('makes a vmfs stub that qemu-img reads too', async () => {
     const stub = await writeStub(sparseFile('a-flat.vmdk', 2 * 1024 * 1024), 'vmfs', 'ide');
-    const info = JSON.parse(execFileSync('qemu-img', ['info', '--output=json', stub], { encoding: 'utf8' }));
+    const info = JSON.parse(await qemuImg('info', '--output=json', stub));
     expect(info).toMatchObject({ format: 'vmdk', 'virtual-size': 2 * 1024 * 1024 });
   });
 
@@ -149,5 +157,31 @@ describe('writing a stub', () => {
     sparseFile('empty-flat.vmdk', 0);
     await expect(writeStub(join(folder, name), 'vmfs', null)).rejects.toMatchObject({ code });
     expect(readdirSync(folder).filter((file) => !file.includes('-flat'))).toEqual([]);
+  });
+});
+
+describe('phd stub', () => {
+  const run = (...words: string[]) => {
+    const program = new Command().exitOverride().configureOutput({ writeErr: () => undefined });
+    registerStub(program, writeStub);
+    return program.parseAsync(words, { from: 'user' });
+  };
+
+  it('writes the kind of stub that is asked for', async () => {
+    const flat = sparseFile('a-flat.vmdk', 1024);
+    await run('stub', flat, '--type', 'monolithicFlat', '--adapter', 'ide');
+    const text = readFileSync(join(folder, 'a.vmdk'), 'utf8');
+    expect(text).toContain('createType="monolithicFlat"');
+    expect(text).toContain('ddb.adapterType = "ide"');
+  });
+
+  it('writes one for ESX by default, and passes errors on', async () => {
+    const flat = sparseFile('a-flat.vmdk', 1024);
+    await run('stub', flat);
+    expect(readFileSync(join(folder, 'a.vmdk'), 'utf8')).toContain('createType="vmfs"');
+    await expect(run('stub', flat)).rejects.toMatchObject({ code: 'EXISTS' });
+    await expect(run('stub', flat, '--type', 'thin')).rejects.toMatchObject({
+      code: 'commander.invalidArgument',
+    });
   });
 });
