@@ -1,0 +1,58 @@
+/** Opens a target by its settings. */
+import { PhdError } from '../errors.ts';
+import type { TargetSettings } from '../model/target.ts';
+import { FtpStorage } from './ftp.ts';
+import { HostKeyCheck, type HostKeyQuestion } from './host-key-check.ts';
+import { SshStorage } from './ssh.ts';
+import type { Storage } from './storage.ts';
+import { VmfsStorage } from './vmfs.ts';
+
+export type { HostKeyQuestion } from './host-key-check.ts';
+
+export interface StorageHooks {
+  /** null if there is none. */
+  password(): Promise<string | null>;
+  /** OpenSSH or PEM private key without passphrase; null if there is none. */
+  privateKey(): Promise<string | null>;
+  /** Asked once for a host whose key is unknown; without anyone to ask, answer false. */
+  askHostKey(question: HostKeyQuestion): Promise<boolean>;
+  /** Lines for a log; secrets are taken out. */
+  log(text: string): void;
+}
+
+/** Connects when first used, not here. Throws CONFIG_INVALID. */
+export async function openStorage(target: TargetSettings, hooks: StorageHooks): Promise<Storage> {
+  const storage = await transportOf(target, hooks);
+  return target.readOnly ? refuseChanges(storage) : storage;
+}
+
+async function transportOf(settings: TargetSettings, hooks: StorageHooks): Promise<Storage> {
+  if (settings.transport === 'vmfs') return new VmfsStorage(settings);
+  if (settings.host === null || settings.host === '') {
+    throw new PhdError('CONFIG_INVALID', `target ${settings.number} (${settings.name}) has no host`);
+  }
+  const password = await hooks.password();
+  const log = (text: string): void => hooks.log(password ? text.replaceAll(password, '***') : text);
+  if (settings.transport === 'ftp') return new FtpStorage(settings, { settings, password, log });
+  const ask = (question: HostKeyQuestion): Promise<boolean> => hooks.askHostKey(question);
+  const hostKeys = new HostKeyCheck(settings.host, settings.port ?? 22, settings.knownHostsFile, ask);
+  return new SshStorage(settings, {
+    settings,
+    password,
+    privateKey: await hooks.privateKey(),
+    hostKeys,
+    log,
+  });
+}
+
+const CHANGES = ['write', 'rename', 'remove', 'removeFolder', 'makeFolder'] as const;
+
+function refuseChanges(storage: Storage): Storage {
+  const words = `target ${storage.number} (${storage.name}) is set to readOnly`;
+  for (const change of CHANGES) {
+    storage[change] = async () => {
+      throw new PhdError('TARGET_REFUSED', words);
+    };
+  }
+  return storage;
+}

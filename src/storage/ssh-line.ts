@@ -1,0 +1,405 @@
+/** One SSH connection (ssh2) with its SFTP session, as promises with time limits. */
+import type { Readable } from 'node:stream';
+import ssh2, {
+  type Algorithms,
+  type Client,
+  type ConnectConfig,
+  type FileEntryWithStats,
+  type SFTPWrapper,
+  type Stats,
+} from 'ssh2';
+import { PhdError } from '../errors.ts';
+import type { TargetSettings } from '../model/target.ts';
+import type { HostKeyCheck } from './host-key-check.ts';
+import type { Line } from './line-pool.ts';
+
+/** Largest READ and WRITE OpenSSH takes: 256 KiB less the frame. */
+export const LARGE_REQUEST_BYTES = 255 * 1024;
+/** What every server must take (SFTP draft 02, section 3). */
+export const SMALL_REQUEST_BYTES = 32 * 1024;
+const MAX_OPEN_HANDLES = 8;
+
+export interface SshLogin {
+  settings: TargetSettings;
+  password: string | null;
+  privateKey: string | null;
+  hostKeys: HostKeyCheck;
+  log: (text: string) => void;
+}
+
+interface OpenFile {
+  handle: Buffer;
+  sizeBytes: number;
+}
+
+const STATUS = { EOF: 1, NO_SUCH_FILE: 2, PERMISSION_DENIED: 3, FAILURE: 4, OP_UNSUPPORTED: 8 };
+
+export class SshLine implements Line {
+  readonly #client: Client;
+  readonly #sftp: SFTPWrapper;
+  readonly #login: SshLogin;
+  readonly #what: string;
+  #isAlive = true;
+  #death: Error | undefined;
+  /** Files open for reading, oldest first. */
+  readonly #files = new Map<string, Promise<OpenFile>>();
+  /** Grows smaller for servers that cap requests. */
+  requestBytes = LARGE_REQUEST_BYTES;
+
+  private constructor(login: SshLogin, client: Client, sftp: SFTPWrapper) {
+    this.#login = login;
+    this.#client = client;
+    this.#sftp = sftp;
+    this.#what = whatOf(login.settings);
+    const onDeath = (error?: Error): void => {
+      this.#isAlive = false;
+      this.#death ??= error;
+    };
+    client
+      .on('error', onDeath)
+      .on('close', () => onDeath())
+      .on('end', () => onDeath());
+    sftp.on('error', onDeath);
+    sftp.on('close', () => onDeath());
+  }
+
+  static async open(login: SshLogin): Promise<SshLine> {
+    const client = await connect(login);
+    try {
+      const sftp = await new Promise<SFTPWrapper>((resolve, reject) => {
+        const timer = setTimeout(
+          () => reject(new Error('SFTP did not start in time')),
+          login.settings.timeoutMs,
+        );
+        client.sftp((error, session) => {
+          clearTimeout(timer);
+          if (error) reject(error);
+          else resolve(session);
+        });
+      });
+      return new SshLine(login, client, sftp);
+    } catch (error) {
+      client.on('error', () => undefined);
+      client.destroy();
+      throw translatedConnect(error, login, 'the account has no SFTP');
+    }
+  }
+
+  get usable(): boolean {
+    return this.#isAlive;
+  }
+
+  close(): void {
+    this.#isAlive = false;
+    this.#client.end();
+    this.#client.destroy();
+  }
+
+  /** Runs one SFTP request; an answer later than the time limit counts as a dead line. */
+  call<T>(
+    request: (sftp: SFTPWrapper, done: (error: Error | undefined | null, value?: T) => void) => void,
+  ): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (!this.#isAlive) {
+        reject(this.#dead());
+        return;
+      }
+      const onClose = (): void => finish(() => reject(this.#dead()));
+      const timer = setTimeout(() => {
+        this.close();
+        finish(() => reject(this.#dead(`no answer within ${this.#login.settings.timeoutMs} ms`)));
+      }, this.#login.settings.timeoutMs);
+      const finish = (settle: () => void): void => {
+        clearTimeout(timer);
+        this.#client.off('close', onClose);
+        settle();
+      };
+      this.#client.once('close', onClose);
+      try {
+        request(this.#sftp, (error, value) => finish(() => (error ? reject(error) : resolve(value as T))));
+      } catch (error) {
+        finish(() => reject(error));
+      }
+    });
+  }
+
+  #dead(why = this.#death?.message ?? 'the connection was lost'): PhdError {
+    return new PhdError('TARGET_UNREACHABLE', `${this.#what}: ${why}`);
+  }
+
+  lstat(path: string): Promise<Stats> {
+    return this.call((sftp, done) => sftp.lstat(path, done));
+  }
+
+  async readFolder(path: string, onBatch: (entries: FileEntryWithStats[]) => void): Promise<void> {
+    const handle = await this.call<Buffer>((sftp, done) => sftp.opendir(path, done));
+    try {
+      for (;;) {
+        onBatch(await this.call<FileEntryWithStats[]>((sftp, done) => sftp.readdir(handle, done)));
+      }
+    } catch (error) {
+      if (statusOf(error) !== STATUS.EOF) throw error;
+    } finally {
+      await this.closeHandle(handle);
+    }
+  }
+
+  /** Closing matters only for the server's memory; a failure shows in what is proved afterwards. */
+  async closeHandle(handle: Buffer): Promise<void> {
+    await this.call((sftp, done) => sftp.close(handle, done)).catch((error: Error) => {
+      this.#login.log(`${this.#what}: a handle could not be closed: ${error.message}`);
+    });
+  }
+
+  /** A regular file open for reading, kept open for the next range. Links and other kinds: TARGET_REFUSED. */
+  async file(path: string, shown: string): Promise<OpenFile> {
+    let file = this.#files.get(path);
+    if (file === undefined) {
+      file = this.#openFile(path, shown);
+      this.#files.set(path, file);
+      file.catch(() => this.#files.delete(path));
+      for (const [oldest] of this.#files) {
+        if (this.#files.size <= MAX_OPEN_HANDLES) break;
+        await this.forgetFile(oldest);
+      }
+    } else {
+      this.#files.delete(path);
+      this.#files.set(path, file);
+    }
+    return file;
+  }
+
+  async #openFile(path: string, shown: string): Promise<OpenFile> {
+    const stats = await this.lstat(path);
+    if (!stats.isFile()) throw new PhdError('TARGET_REFUSED', `${shown} is not a regular file`);
+    const handle = await this.call<Buffer>((sftp, done) => sftp.open(path, 'r', done));
+    const opened = await this.call<Stats>((sftp, done) => sftp.fstat(handle, done));
+    return { handle, sizeBytes: opened.size };
+  }
+
+  /** Closes a file kept open, if it is. */
+  async forgetFile(path: string): Promise<void> {
+    const file = this.#files.get(path);
+    this.#files.delete(path);
+    if (file === undefined || !this.#isAlive) return;
+    await file.then(
+      ({ handle }) => this.closeHandle(handle),
+      () => undefined,
+    );
+  }
+
+  /** One READ: up to `length` bytes, none at the end of the file. */
+  read(handle: Buffer, offset: number, length: number): Promise<Buffer> {
+    const buffer = Buffer.allocUnsafe(length);
+    return this.call<Buffer>((sftp, done) =>
+      sftp.read(handle, buffer, 0, length, offset, (error, bytes) => {
+        if (error && statusOf(error) !== STATUS.EOF) done(error);
+        else done(undefined, buffer.subarray(0, error ? 0 : bytes));
+      }),
+    );
+  }
+
+  write(handle: Buffer, data: Buffer, offset: number): Promise<void> {
+    return this.call((sftp, done) =>
+      sftp.write(handle, data, 0, data.length, offset, (error) => done(error)),
+    );
+  }
+
+  /** fsync@openssh.com; false if the server does not offer it. */
+  async sync(handle: Buffer): Promise<boolean> {
+    return this.#extension((sftp, done) => sftp.ext_openssh_fsync(handle, done));
+  }
+
+  /** posix-rename@openssh.com; false if the server does not offer it. */
+  async posixRename(from: string, to: string): Promise<boolean> {
+    return this.#extension((sftp, done) => sftp.ext_openssh_rename(from, to, done));
+  }
+
+  /** statvfs@openssh.com: free bytes, or null if the server does not offer it. */
+  async freeSpaceBytes(path: string): Promise<number | null> {
+    let bytes: number | null = null;
+    await this.#extension((sftp, done) =>
+      sftp.ext_openssh_statvfs(path, (error: Error | undefined, info: unknown) => {
+        const { f_bavail, f_frsize } = (info ?? {}) as { f_bavail?: number; f_frsize?: number };
+        const free = Number(f_bavail) * Number(f_frsize);
+        bytes = Number.isSafeInteger(free) ? free : null;
+        done(error);
+      }),
+    );
+    return bytes;
+  }
+
+  async #extension(request: Parameters<SshLine['call']>[0]): Promise<boolean> {
+    try {
+      await this.call(request);
+      return true;
+    } catch (error) {
+      const isMissing = /does not support|not supported/i.test((error as Error).message);
+      if (isMissing || statusOf(error) === STATUS.OP_UNSUPPORTED) return false;
+      throw error;
+    }
+  }
+
+  /** Runs a shell command; its output as a stream, and its status once it ends (null: killed). */
+  exec(command: string): Promise<{ output: Readable; status: Promise<number | null>; stop(): void }> {
+    return this.call((_, done) => {
+      this.#client.exec(command, (error, channel) => {
+        if (error) {
+          done(error);
+          return;
+        }
+        channel.stderr.resume();
+        const status = new Promise<number | null>((resolve) => {
+          channel.on('exit', (code: number | null) => resolve(code));
+          channel.on('close', () => resolve(null));
+        });
+        done(undefined, { output: channel, status, stop: () => channel.close() });
+      });
+    });
+  }
+
+  /** Foreign errors as PhdError. `shown` names path and deed. */
+  translated(error: unknown, doing: string): PhdError {
+    if (error instanceof PhdError) return error;
+    const message = (error as Error).message;
+    const words = `${doing}: ${message}`;
+    switch (statusOf(error)) {
+      case STATUS.NO_SUCH_FILE:
+        return new PhdError('NOT_FOUND', `${doing}: nothing there by that name`, { cause: error });
+      case STATUS.PERMISSION_DENIED:
+      case STATUS.OP_UNSUPPORTED:
+        return new PhdError('TARGET_REFUSED', words, { cause: error });
+      case STATUS.FAILURE:
+        return new PhdError('IO', words, { cause: error });
+      default:
+        return new PhdError('TARGET_UNREACHABLE', words, { cause: error });
+    }
+  }
+}
+
+/** SFTP status code of an ssh2 error, undefined if it has none. */
+export function statusOf(error: unknown): number | undefined {
+  const code = (error as { code?: unknown } | undefined)?.code;
+  return typeof code === 'number' ? code : undefined;
+}
+
+function whatOf(settings: TargetSettings): string {
+  return `${settings.host}:${settings.port ?? 22}`;
+}
+
+async function connect(login: SshLogin): Promise<Client> {
+  const { settings, hostKeys } = login;
+  const known = await hostKeys.knownKeys();
+  const client = new ssh2.Client();
+  let refusal: unknown;
+  return new Promise<Client>((resolve, reject) => {
+    let timer: NodeJS.Timeout | undefined;
+    const arm = (): void => {
+      timer = setTimeout(
+        () => fail(new Error(`no answer within ${settings.timeoutMs} ms`)),
+        settings.timeoutMs,
+      );
+    };
+    const fail = (error: unknown): void => {
+      clearTimeout(timer);
+      client.on('error', () => undefined);
+      client.destroy();
+      reject(refusal ?? translatedConnect(error, login, 'cannot connect'));
+    };
+    client.once('error', fail);
+    client.once('close', () => fail(new Error('the connection was closed')));
+    client.once('ready', () => {
+      clearTimeout(timer);
+      client.removeAllListeners('error').removeAllListeners('close');
+      resolve(client);
+    });
+    const hostVerifier = (key: Buffer, verify: (isTrusted: boolean) => void): void => {
+      // People may take their time to answer.
+      clearTimeout(timer);
+      hostKeys.check(key).then(
+        () => {
+          arm();
+          verify(true);
+        },
+        (error: unknown) => {
+          refusal = error;
+          verify(false);
+        },
+      );
+    };
+    arm();
+    try {
+      client.connect({
+        ...configOf(
+          login,
+          known.map((one) => one.type),
+        ),
+        hostVerifier,
+      });
+    } catch (error) {
+      fail(error);
+    }
+  });
+}
+
+function configOf(login: SshLogin, knownTypes: readonly string[]): ConnectConfig {
+  const { settings, password, privateKey } = login;
+  const intervalMs = Math.max(500, Math.min(15_000, Math.floor(settings.timeoutMs / 3)));
+  return {
+    host: settings.host ?? 'localhost',
+    port: settings.port ?? 22,
+    username: settings.user ?? 'root',
+    ...(privateKey === null ? {} : { privateKey }),
+    ...(password === null ? {} : { password }),
+    tryKeyboard: false,
+    readyTimeout: 0,
+    keepaliveInterval: intervalMs,
+    keepaliveCountMax: 3,
+    algorithms: algorithmsOf(settings, knownTypes),
+  };
+}
+
+/** Types of key that are known for the host come first: else another type would look like a changed key. */
+function algorithmsOf(settings: TargetSettings, knownTypes: readonly string[]): Algorithms {
+  const first = knownTypes.flatMap((type) =>
+    type === 'ssh-rsa' ? ['rsa-sha2-512', 'rsa-sha2-256'] : [type],
+  );
+  const legacy = settings.legacyAlgorithms;
+  return {
+    serverHostKey: {
+      append: legacy ? ['ssh-dss'] : [],
+      prepend: [...new Set(first)],
+      remove: legacy ? [] : ['ssh-rsa'],
+    },
+    ...(legacy
+      ? {
+          kex: {
+            append: ['diffie-hellman-group14-sha1', 'diffie-hellman-group1-sha1'],
+            prepend: [],
+            remove: [],
+          },
+          cipher: { append: ['aes256-cbc', 'aes128-cbc', '3des-cbc'], prepend: [], remove: [] },
+          hmac: { append: ['hmac-sha1', 'hmac-md5'], prepend: [], remove: [] },
+        }
+      : {}),
+  } as Algorithms;
+}
+
+function translatedConnect(error: unknown, login: SshLogin, doing: string): PhdError {
+  if (error instanceof PhdError) return error;
+  const text = (error as Error).message;
+  const message = login.password ? text.replaceAll(login.password, '***') : text;
+  const level = (error as { level?: string }).level;
+  const words = `${whatOf(login.settings)}: ${doing}: ${message}`;
+  if (level === 'client-authentication') {
+    const who = login.settings.user ?? 'root';
+    return new PhdError(
+      'TARGET_REFUSED',
+      `${whatOf(login.settings)}: login of ${who} was refused: check user, key and password`,
+    );
+  }
+  const isLocal = /parse|privateKey|passphrase/i.test(text) && level === undefined;
+  if (isLocal) return new PhdError('TARGET_REFUSED', words);
+  const isRefused = level === 'handshake' || /no matching|unable to start subsystem/i.test(text);
+  return new PhdError(isRefused ? 'TARGET_REFUSED' : 'TARGET_UNREACHABLE', words);
+}
