@@ -110,14 +110,26 @@ export class IndexDb {
   syncTargets(
     targets: readonly { number: number; name: string; transport: Transport; place: string }[],
   ): void {
+    const known = this.targets();
+    const isSame =
+      known.length === targets.length &&
+      known.every((state) =>
+        targets.some(
+          (one) =>
+            one.number === state.number &&
+            one.name === state.name &&
+            one.place === state.place &&
+            one.transport === state.transport,
+        ),
+      );
+    if (isSame) return;
     this.#transaction(() => {
-      const known = new Map(this.targets().map((one) => [one.number, one]));
       const drop = this.#database.prepare('DELETE FROM targets WHERE number = ?');
       const put = this.#database.prepare(
         `INSERT INTO targets (number, name, transport, place) VALUES (@number, @name, @transport, @place)
            ON CONFLICT (number) DO UPDATE SET name = excluded.name`,
       );
-      for (const state of known.values()) {
+      for (const state of known) {
         const target = targets.find((one) => one.number === state.number);
         if (target?.place !== state.place || target.transport !== state.transport) drop.run(state.number);
       }

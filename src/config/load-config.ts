@@ -118,7 +118,6 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
     user: one.user ?? null,
     password: source(one, 'password', `targets[${at}]`),
     privateKeyFile: resolved(one.privateKeyFile),
-    privateKeyPassphrase: source(one, 'privateKeyPassphrase', `targets[${at}]`),
     knownHostsFile: resolved(one.knownHostsFile),
     tls: one.tls,
     tlsPin: one.tlsPin ?? null,

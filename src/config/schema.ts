@@ -24,9 +24,6 @@ const target = z
     passwordEnv: text.optional(),
     passwordCommand: text.optional(),
     privateKeyFile: text.optional(),
-    privateKeyPassphraseFile: text.optional(),
-    privateKeyPassphraseEnv: text.optional(),
-    privateKeyPassphraseCommand: text.optional(),
     knownHostsFile: text.optional(),
     tls: z.enum(['none', 'explicit']).default('none'),
     tlsPin: z

@@ -6,10 +6,12 @@ import { JobsDb } from '../../db/jobs-db.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load-config.ts';
 import { choosePlaces, preparePlaces } from '../config/places.ts';
-import { readPassphrases } from '../config/secrets.ts';
+import { readPassphrases, readPrivateKey, readSecret } from '../config/secrets.ts';
 import { PhdError } from '../errors.ts';
-import type { Config, Places } from '../model/config.ts';
+import type { Config, Places, TargetConfig } from '../model/config.ts';
+import type { HostKeyQuestion } from '../storage/open-storage.ts';
 import type { Storage } from '../storage/storage.ts';
+import { appendLog } from './log-file.ts';
 
 export interface Passphrases {
   system: string | null;
@@ -25,6 +27,8 @@ export interface EngineContext {
   hostName: string;
   /** Opened once and kept; closed with the context. NOT_FOUND if no target has this number. */
   storage(targetNumber: number): Promise<Storage>;
+  /** Appends one line to the program's log. */
+  log(text: string): void;
   /** Read when first asked for; CONFIG_INVALID if a source that is named gives nothing. */
   passphrases(): Promise<Passphrases>;
   index: IndexDb;
@@ -39,6 +43,13 @@ export interface ContextOptions {
   clock?: Clock;
   /** Called with things a person should know: an index made anew, a file open to others. */
   onNotice?: (message: string) => void;
+  /** Asked once for a host whose key is unknown; default: refuse. */
+  askHostKey?: (question: HostKeyQuestion) => Promise<boolean>;
+}
+
+/** What a target is called in the index; a target that moved is another one. */
+export function placeOf(target: TargetConfig): string {
+  return target.host === null ? target.path : `${target.host}:${target.port ?? ''}${target.path}`;
 }
 
 /** Chooses and prepares the places, reads phd.yaml, opens the databases. Throws CONFIG_INVALID, IO. */
@@ -55,6 +66,9 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
     jobs.close();
     throw error;
   }
+  index.syncTargets(config.targets.map((target) => ({ ...target, place: placeOf(target) })));
+  const clock = options.clock ?? systemClock;
+  const log = (text: string): void => appendLog(places, clock, text);
   const opened = new Map<number, Promise<Storage>>();
   let passphrases: Promise<Passphrases> | undefined;
   let closed = false;
@@ -64,13 +78,23 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
     if (target === undefined) {
       throw new PhdError('NOT_FOUND', `there is no target ${targetNumber} in ${config.file}`);
     }
-    throw new PhdError('IO', `target ${target.number} cannot be opened yet`);
+    const { password, privateKeyFile } = target;
+    const whose = `target ${target.number} (${target.name})`;
+    const { openStorage } = await import('../storage/open-storage.ts');
+    return openStorage(target, {
+      password: async () => password && readSecret(password, `password of ${whose}`, env),
+      privateKey: async () =>
+        privateKeyFile && (await readPrivateKey(privateKeyFile, `private key of ${whose}`)).toString('utf8'),
+      askHostKey: options.askHostKey ?? (async () => false),
+      log: (text) => log(`${whose}: ${text}`),
+    });
   }
 
   return {
     places,
     config,
-    clock: options.clock ?? systemClock,
+    clock,
+    log,
     hostName: hostname(),
     storage(targetNumber) {
       let storage = opened.get(targetNumber);

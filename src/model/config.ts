@@ -18,8 +18,8 @@ export type SecretSource =
 /** One target as phd.yaml names it; paths of local files are absolute, secrets are still sources. */
 export interface TargetConfig extends TargetSettings {
   password: SecretSource | null;
+  /** A key without a passphrase, mode 0600. */
   privateKeyFile: string | null;
-  privateKeyPassphrase: SecretSource | null;
 }
 
 export interface BackupDefaults {

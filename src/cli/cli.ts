@@ -1,0 +1,115 @@
+/**
+ * What every command works with, and the one place where failures become lines and exit statuses. A command file
+ * exports `register...(program, cli)`; it imports the engine only inside its action, so that others start quickly.
+ */
+import { type Command, CommanderError } from 'commander';
+import type { ContextOptions, EngineContext } from '../engine/context.ts';
+import { escapeText } from '../engine/display-text.ts';
+import { exitStatusOf, PhdError } from '../errors.ts';
+
+export interface CliStreams {
+  stdin: NodeJS.ReadStream;
+  stdout: NodeJS.WriteStream;
+  stderr: NodeJS.WriteStream;
+}
+
+export class Cli {
+  readonly env: NodeJS.ProcessEnv;
+  readonly streams: CliStreams;
+  /** Aborted by the first SIGINT or SIGTERM. */
+  readonly signal: AbortSignal;
+  #status = 0;
+
+  constructor(env: NodeJS.ProcessEnv, streams: CliStreams, signal: AbortSignal) {
+    this.env = env;
+    this.streams = streams;
+    this.signal = signal;
+  }
+
+  /** One line on standard output, made safe for a terminal. */
+  print(line: string): void {
+    this.streams.stdout.write(`${escapeText(line)}\n`);
+  }
+
+  /** One JSON line on standard output. */
+  printJson(value: unknown): void {
+    this.streams.stdout.write(`${JSON.stringify(value)}\n`);
+  }
+
+  /** One line `phd: ...` on standard error. */
+  warn(message: string): void {
+    this.streams.stderr.write(`phd: ${escapeText(message)}\n`);
+  }
+
+  /** Opens the engine's context, runs `work` and closes it, whatever happens. */
+  async withContext<T>(
+    work: (context: EngineContext) => Promise<T>,
+    options: Partial<ContextOptions> = {},
+  ): Promise<T> {
+    const { openContext } = await import('../engine/context.ts');
+    const context = await openContext({
+      env: this.env,
+      onNotice: (message) => this.warn(message),
+      ...options,
+    });
+    try {
+      return await work(context);
+    } finally {
+      await context.close();
+    }
+  }
+
+  /** Reports the failure of one item; the command goes on and `setStatusOf` decides at its end. */
+  reportError(error: unknown): PhdError {
+    const failure = toPhdError(error);
+    this.warn(failure.message);
+    return failure;
+  }
+
+  /** Sets the exit status from the failures of all items (spec section 12). */
+  setStatusOf(failures: readonly PhdError[]): void {
+    this.#status = exitStatusOf(failures.map((one) => one.code));
+  }
+
+  /** Runs the program; returns the exit status and never throws. */
+  async run(program: Command, words: readonly string[]): Promise<number> {
+    try {
+      await program.parseAsync(words, { from: 'user' });
+      return this.#status;
+    } catch (error) {
+      if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+      const failure = this.signal.aborted ? new PhdError('CANCELLED', 'cancelled') : toPhdError(error);
+      this.warn(failure.message);
+      return failure.exitStatus;
+    }
+  }
+}
+
+/** A number from the command line. Throws USAGE unless it is whole and within the limits. */
+export function parseWhole(text: string, what: string, from: number, to: number): number {
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= from && value <= to)) {
+    throw new PhdError('USAGE', `${what} ${JSON.stringify(text)}: expected a whole number ${from} to ${to}`);
+  }
+  return value;
+}
+
+/** One of the words. Throws USAGE with the list of them. */
+export function parseChoice<const Word extends string>(
+  text: string,
+  what: string,
+  words: readonly Word[],
+): Word {
+  const word = words.find((one) => one === text);
+  if (word === undefined) {
+    throw new PhdError('USAGE', `${what} ${JSON.stringify(text)}: expected ${words.join(', ')}`);
+  }
+  return word;
+}
+
+/** A fault of the program itself still becomes one line. */
+function toPhdError(error: unknown): PhdError {
+  if (error instanceof PhdError) return error;
+  const words = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  return new PhdError('IO', `fault in the program: ${words}`, { cause: error });
+}

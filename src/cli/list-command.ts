@@ -1,0 +1,161 @@
+/** `phd list`: archives in the index, with every filter. */
+import type { Command } from 'commander';
+import type { EngineContext } from '../engine/context.ts';
+import { formatAge, formatBytes } from '../engine/display-text.ts';
+import type { ListedRow, ListFilter } from '../engine/list-archives.ts';
+import { type Cli, parseChoice, parseWhole } from './cli.ts';
+import { printTable } from './table.ts';
+
+/** Rows of one read, and of one table: its columns are as wide as these rows need. */
+const PAGE_ROWS = 1000;
+const MINUTE_MS = 60_000;
+
+interface ListOptions {
+  vm?: string;
+  disk?: string;
+  date?: string;
+  transport: string;
+  vmfs: string;
+  target?: string;
+  mode: string;
+  json?: boolean;
+}
+
+export function registerList(program: Command, cli: Cli): void {
+  program
+    .command('list')
+    .description('list archives in the index, newest first')
+    .option('--vm <PART>', 'VM names that hold this part, in any case')
+    .option('--disk <PART>', 'disk names that hold this part, in any case')
+    .option('--date <D>', 'YYYY-MM-DD, YYYY-MM-DDTHH:MM or a range D..D')
+    .option('--transport <T>', 'all, ssh or ftp', 'all')
+    .option('--vmfs <V>', 'archives on vmfs targets: show, only or hide', 'show')
+    .option('--target <N>', 'number of a target, % for all')
+    .option('--mode <M>', 'all, full or delta', 'all')
+    .option('--json', 'JSON lines')
+    .action(async (options: ListOptions) => {
+      const { listArchives, parseDateRange } = await import('../engine/list-archives.ts');
+      const filter = filterOf(options, parseDateRange);
+      await cli.withContext(async (context) => {
+        for (let after: ListedRow | undefined; ; ) {
+          const cursor = after && {
+            stamp: after.stamp,
+            vmId: after.vmId,
+            diskId: after.diskId,
+            id: after.id,
+          };
+          const rows = listArchives(context, filter, {
+            limit: PAGE_ROWS,
+            ...(cursor ? { after: cursor } : {}),
+          });
+          if (options.json) for (const row of rows) cli.printJson(jsonOf(row));
+          else if (rows.length > 0) for (const line of tableOf(rows)) cli.print(line);
+          after = rows.at(-1);
+          if (rows.length < PAGE_ROWS || cli.signal.aborted) break;
+        }
+        await tellAges(context, cli);
+      });
+    });
+}
+
+function filterOf(
+  options: ListOptions,
+  parseDateRange: (text: string) => { from: string; to: string },
+): ListFilter {
+  return {
+    ...(options.vm === undefined ? {} : { vm: options.vm }),
+    ...(options.disk === undefined ? {} : { disk: options.disk }),
+    ...(options.date === undefined ? {} : parseDateRange(options.date)),
+    transport: parseChoice(options.transport, '--transport', ['all', 'ssh', 'ftp']),
+    vmfs: parseChoice(options.vmfs, '--vmfs', ['show', 'only', 'hide']),
+    target:
+      options.target === undefined || options.target === '%'
+        ? null
+        : parseWhole(options.target, '--target', 1, 9999),
+    mode: parseChoice(options.mode, '--mode', ['all', 'full', 'delta']),
+  };
+}
+
+function tableOf(rows: readonly ListedRow[]): string[] {
+  const hostsOfName = new Map<string, Set<string>>();
+  for (const row of rows) hostsOfName.set(row.vm, (hostsOfName.get(row.vm) ?? new Set()).add(row.uuid));
+  return printTable(
+    [
+      { title: 'DATE' },
+      { title: 'TYPE' },
+      { title: 'VM' },
+      { title: 'SCSI' },
+      { title: 'DISK' },
+      { title: 'SIZE', align: 'right' },
+      { title: 'STATE' },
+      { title: 'ARCHIVE' },
+    ],
+    rows.map((row) => [
+      row.stamp.replace('T', ' '),
+      `${row.kind === 'full' ? `FULL ${row.codec}` : row.stamp === row.fullStamp ? 'DELTA empty' : 'DELTA'}${row.encrypted ? ' gpg' : ''}`,
+      (hostsOfName.get(row.vm)?.size ?? 0) > 1 ? `${row.vm} (${vmMark(row)})` : row.vm,
+      row.scsiId,
+      row.disk,
+      formatBytes(row.sizeBytes),
+      stateOf(row),
+      `${row.targetNumber}:${row.folder}/${row.file}`,
+    ]),
+  );
+}
+
+/** Tells two VMs of one name apart: host, where it is known, and the last four digits of the UUID. */
+function vmMark(row: ListedRow): string {
+  const digits = row.uuid.slice(-4) || 'no UUID';
+  return row.header?.host ? `${row.header.host} ${digits}` : digits;
+}
+
+function stateOf(row: ListedRow): string {
+  if (!row.complete) return 'arriving or cut';
+  if (row.foreign) return 'foreign';
+  if (row.verifyResult === null) return '-';
+  return `${row.verifyResult} ${row.verifiedAt?.slice(0, 10) ?? ''}`;
+}
+
+/** Keys of spec section 12; null where the archive's header was not read. */
+function jsonOf(row: ListedRow): Record<string, unknown> {
+  return {
+    target: row.targetNumber,
+    targetName: row.targetName,
+    transport: row.transport,
+    path: `${row.folder}/${row.file}`,
+    vm: row.vm,
+    displayName: row.header?.displayName ?? null,
+    uuid: row.uuid === '' ? null : row.uuid,
+    host: row.header?.host ?? null,
+    disk: row.disk,
+    scsiId: row.scsiId,
+    mode: row.kind,
+    codec: row.codec,
+    encrypted: row.encrypted,
+    runId: row.header?.runId ?? null,
+    time: row.stamp,
+    fullTime: row.fullStamp,
+    archiveBytes: row.sizeBytes,
+    diskBytes: row.header?.diskBytes ?? null,
+    complete: row.complete,
+    foreign: row.foreign,
+    verifiedAt: row.verifiedAt,
+    verifyResult: row.verifyResult,
+  };
+}
+
+/** Says which targets were never listed, are old or failed, and whether the clock can be right. */
+async function tellAges(context: EngineContext, cli: Cli): Promise<void> {
+  const { clockFault } = await import('../engine/index-targets.ts');
+  const nowMs = context.clock.now().getTime();
+  for (const target of context.index.targets()) {
+    const place = `target ${target.number} (${target.name})`;
+    if (target.listedMs === null) cli.warn(`${place} was never listed completely: run phd index`);
+    else if (nowMs - target.listedMs > context.config.indexMaxAgeMinutes * MINUTE_MS) {
+      const why = target.error === null ? '' : `; last try: ${target.error}`;
+      cli.warn(`the index of ${place} is ${formatAge(nowMs - target.listedMs)} old${why}`);
+    }
+  }
+  const fault = clockFault(context);
+  if (fault !== null) cli.warn(fault);
+}

@@ -1,0 +1,60 @@
+#!/usr/bin/env node
+/** Entry of the program: signals, streams, and the list of commands. */
+import { realpathSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { Command } from 'commander';
+import { Cli, type CliStreams } from './cli/cli.ts';
+import { registerIndex } from './cli/index-command.ts';
+import { registerList } from './cli/list-command.ts';
+
+/** Every command file, in the order of the help. */
+const REGISTRARS: ((program: Command, cli: Cli) => void)[] = [registerIndex, registerList];
+
+/** Runs one command line; returns its exit status. */
+export async function main(
+  words: readonly string[],
+  env: NodeJS.ProcessEnv,
+  streams: CliStreams,
+  signal: AbortSignal,
+): Promise<number> {
+  const cli = new Cli(env, streams, signal);
+  const program = new Command('phd')
+    .description('Backs up and restores virtual machine disks')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => void streams.stdout.write(text),
+      writeErr: (text) => void streams.stderr.write(text),
+      outputError: (text, write) => write(text.replace(/^error: /, 'phd: ')),
+    })
+    .showHelpAfterError(false)
+    .action(() => program.outputHelp());
+  for (const register of REGISTRARS) register(program, cli);
+  return cli.run(program, words);
+}
+
+/** A reader that went away (`phd list | head`) ends the program without a word. */
+function endQuietlyOnBrokenPipe(stream: NodeJS.WriteStream): void {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    throw error;
+  });
+}
+
+async function runProcess(): Promise<void> {
+  process.umask(0o077);
+  const { stdin, stdout, stderr } = process;
+  endQuietlyOnBrokenPipe(stdout);
+  endQuietlyOnBrokenPipe(stderr);
+  const abort = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      if (abort.signal.aborted) process.exit(130);
+      abort.abort();
+    });
+  }
+  process.exitCode = await main(process.argv.slice(2), process.env, { stdin, stdout, stderr }, abort.signal);
+}
+
+if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  await runProcess();
+}
