@@ -8,27 +8,29 @@ export type WriteStub = (
   adapterType: string | null,
 ) => Promise<string>;
 
-/** Adds the command; errors pass as PhdError to the frame. */
-export function registerStub(program: Command, writeStub: WriteStub): void {
+export function registerStub(
+  program: Command,
+  cli: { print(line: string): void },
+  writeStub: WriteStub,
+): void {
   program
     .command('stub')
     .summary('write the descriptor that a flat lacks')
     .description(
-      'Writes the descriptor of a flat beside it: NAME-flat.vmdk gets NAME.vmdk. An existing descriptor is never touched.',
+      'write the descriptor of a flat beside it: NAME-flat.vmdk gets NAME.vmdk; an existing one is never touched',
     )
-    .argument('<flat>', 'path of the flat (NAME-flat.vmdk) or raw image')
+    .argument('<FLAT>', 'path of the flat (NAME-flat.vmdk) or raw image')
     .addOption(
-      new Option('--type <type>', 'vmfs for ESX; monolithicFlat for Server, GSX, Workstation and qemu')
+      new Option('--type <TYPE>', 'vmfs for ESX; monolithicFlat for Server, GSX, Workstation and qemu')
         .choices(['vmfs', 'monolithicFlat'])
         .default('vmfs'),
     )
     .addOption(
-      new Option('--adapter <adapter>', 'controller of the disk')
+      new Option('--adapter <ADAPTER>', 'controller of the disk')
         .choices(['ide', 'buslogic', 'lsilogic', 'legacyESX'])
         .default('lsilogic'),
     )
     .action(async (flat: string, options: { type: 'vmfs' | 'monolithicFlat'; adapter: string }) => {
-      const stubPath = await writeStub(flat, options.type, options.adapter);
-      process.stdout.write(`${stubPath}\n`);
+      cli.print(await writeStub(flat, options.type, options.adapter));
     });
 }

@@ -15,6 +15,7 @@ export interface SourceDisk {
   flatPath: string;
   /** Null for a raw image or device. */
   descriptorPath: string | null;
+  /** For reading; an archive takes the bytes of the file, which may be of another encoding than UTF-8. */
   descriptorText: string | null;
   sizeBytes: number;
   createType: string | null;

@@ -161,15 +161,18 @@ describe('writing a stub', () => {
 });
 
 describe('phd stub', () => {
+  let printed: string[];
   const run = (...words: string[]) => {
+    printed = [];
     const program = new Command().exitOverride().configureOutput({ writeErr: () => undefined });
-    registerStub(program, writeStub);
+    registerStub(program, { print: (line) => void printed.push(line) }, writeStub);
     return program.parseAsync(words, { from: 'user' });
   };
 
   it('writes the kind of stub that is asked for', async () => {
     const flat = sparseFile('a-flat.vmdk', 1024);
     await run('stub', flat, '--type', 'monolithicFlat', '--adapter', 'ide');
+    expect(printed).toEqual([join(folder, 'a.vmdk')]);
     const text = readFileSync(join(folder, 'a.vmdk'), 'utf8');
     expect(text).toContain('createType="monolithicFlat"');
     expect(text).toContain('ddb.adapterType = "ide"');
