@@ -725,13 +725,15 @@ check_plain_file() {
     full_error="$full_shown is another FULL than the one this DELTA was made against; nothing was written"
     return 3
   fi
+  # The same content packed anew has other offsets: only the very file allows cutting.
   full_mode=stream
   dd if="$full_path" bs=8704 count=1 2>/dev/null >"$work_dir/full.head"
-  # The same content packed anew has other offsets: only the very file allows cutting.
-  if has_size "$full_path" "$full_bytes" && read_full_head "$work_dir/full.head" && [ "$head_id" = "$full_id" ]; then
-    full_mode="cut"
-  fi
-  return 0
+  read_full_head "$work_dir/full.head" && [ "$head_id" = "$full_id" ] || return 0
+  full_mode="cut"
+  has_size "$full_path" "$full_bytes" && return
+  full_mode=''
+  full_error="$full_shown is damaged: it has $(size_of "$full_path") bytes, not $full_bytes"
+  return 3
 }
 
 # full_by_name: beside this file, in the sister folder of its name, in any sister folder.
@@ -761,6 +763,7 @@ full_by_digest() {
 
 # find_full: by name, then by digest, then from PHD_LYNX. Needs the maps.
 find_full() {
+  full_error=''
   if full_by_name && check_full; then return 0; fi
   first_error=$full_error first_path=$full_path
   if [ "$full_error" != said ] && full_by_digest; then return 0; fi
@@ -1173,7 +1176,7 @@ flat_names() {
 check_room() {
   have df || return 0
   folder=${flat%/*}
-  room=$(df -Pk "${folder:-/}" 2>/dev/null | awk 'NR == 2 { print $4 }')
+  room=$(df -Pk "${folder:-/}" 2>/dev/null | awk 'NR == 2 && $2 > 0 { print $4 }')
   case $room in '' | *[!0-9]*) return 0 ;; esac
   awk -v room="$room" -v need="$((kept_blocks + changed_runs_blocks))" -v size="$block_bytes" \
     'BEGIN { exit !(room * 1024 >= need * size) }' && return
@@ -1182,19 +1185,17 @@ check_room() {
 
 # Claims NAME.part; another live run on the same disk is refused.
 create_part() {
-  work=$flat.part
-  if [ -f "$work.pid" ] && read -r other <"$work.pid"; then
+  part_file=$flat.part
+  if [ -f "$part_file.pid" ] && read -r other <"$part_file.pid"; then
     case $other in
       '' | *[!0-9]*) ;;
-      *) if kill -0 "$other" 2>/dev/null; then fail 5 "process $other is restoring this disk; if not, remove $(show "$work.pid")"; return; fi ;;
+      *) if kill -0 "$other" 2>/dev/null; then fail 5 "process $other is restoring this disk; if not, remove $(show "$part_file.pid")"; return; fi ;;
     esac
   fi
+  # Named as ours before it is there: a signal in between must find it.
+  work=$part_file owns_work=1
   rm -f "$work.pid" "$work"
-  (set -C && echo "$$" >"$work.pid" && : >"$work") 2>/dev/null || {
-    fail 1 "cannot create $(show "$work")"
-    return
-  }
-  owns_work=1
+  (set -C && echo "$$" >"$work.pid" && : >"$work") 2>/dev/null || { fail 1 "cannot create $(show "$work")"; return; }
   dd if=/dev/null of="$work" bs=1 count=0 seek="$disk_bytes" 2>"$work_dir/dd.create"
   has_size "$work" "$disk_bytes" && return
   case $(cat "$work_dir/dd.create") in *'No space'* | *'too large'*) fail 6 "no room for $(show "$work")" ;; *) fail 1 "cannot give $(show "$work") its size" ;; esac
@@ -1220,8 +1221,8 @@ prepare_target() {
       fi
       confirm "$(show "$flat") EXISTS. Write over it?" || return 130
     fi
+    dd if=/dev/zero of="$flat" bs="$block_bytes" count=0 conv=notrunc 2>/dev/null || { fail 1 "cannot write $(show "$flat")"; return; }
     work=$flat
-    dd if=/dev/zero of="$work" bs="$block_bytes" count=0 conv=notrunc 2>/dev/null || { fail 1 "cannot write $(show "$flat")"; return; }
     return 0
   fi
   check_room || return
