@@ -77,8 +77,9 @@ function unusable(name: string, reason: string): PhdError {
 /** Latin-1 text of a descriptor without its NUL padding. */
 function structureOf(bytes: Uint8Array, name: string): string {
   if (bytes.length > MAX_DESCRIPTOR_BYTES) throw unusable(name, `larger than ${MAX_DESCRIPTOR_BYTES} bytes`);
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
-  const padded = text.replace(/\0+$/, '');
+  let end = bytes.length;
+  while (end > 0 && bytes[end - 1] === 0) end--;
+  const padded = Buffer.from(bytes.buffer, bytes.byteOffset, end).toString('latin1');
   if (padded.includes('\0')) throw unusable(name, 'NUL bytes in the midst of the text');
   return padded;
 }

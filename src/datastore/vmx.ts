@@ -47,7 +47,6 @@ export interface VmxDisk {
   deviceType: string | null;
 }
 
-const KEY_LINE = /^\s*([^\s=#"][^\s=]*)\s*=\s*(?:"([^"]*)"\s*(?:#.*)?|([^"#]*?)\s*(?:#.*)?)$/;
 const DISK_KEY = /^(scsi|sata|ide|nvme)(\d{1,2}):(\d{1,3})\.filename$/;
 /** File names that VMware writes where a drive holds nothing. */
 const NO_FILE = new Set(['', 'auto detect', 'emptybackingstring']);
@@ -81,7 +80,7 @@ export function escapeValue(value: string): string {
 /** Text of the file by the encoding it names; what is no valid text of it is read as windows-1252, which fits any byte. */
 function decodeText(bytes: Uint8Array): { text: string; encoding: string | null } {
   const latin1 = Buffer.from(bytes).toString('latin1');
-  const encoding = /^\s*\.encoding\s*=\s*"?([A-Za-z0-9_-]{1,40})"?/im.exec(latin1)?.[1] ?? null;
+  const encoding = /^[ \t]*\.encoding[ \t]*=[ \t]*"?([A-Za-z0-9_-]{1,40})"?/im.exec(latin1)?.[1] ?? null;
   const label = DECODERS[(encoding ?? 'utf-8').toLowerCase()] ?? 'windows-1252';
   try {
     return { text: new TextDecoder(label, { fatal: true }).decode(bytes), encoding };
@@ -90,12 +89,26 @@ function decodeText(bytes: Uint8Array): { text: string; encoding: string | null 
   }
 }
 
-function parseLine(text: string): VmxLine | null {
+/** Key and value of a line, read by hand: patterns with several runs of blanks take quadratic time on hostile lines. */
+function parsePair(trimmed: string): { key: string; value: string } | null {
+  const equals = trimmed.indexOf('=');
+  const key = trimmed.slice(0, Math.max(0, equals)).trimEnd();
+  if (key === '' || /[\s"#]/.test(key)) return null;
+  const rest = trimmed.slice(equals + 1).trimStart();
+  if (!rest.startsWith('"')) {
+    const value = (rest.split('#', 1)[0] ?? '').trimEnd();
+    return value.includes('"') ? null : { key, value };
+  }
+  const end = rest.indexOf('"', 1);
+  const behind = rest.slice(end + 1).trimStart();
+  return end < 0 || (behind !== '' && !behind.startsWith('#')) ? null : { key, value: rest.slice(1, end) };
+}
+
+/** A line that cannot be read counts as a comment. */
+function parseLine(text: string): VmxLine {
   const trimmed = text.trim();
-  if (trimmed === '' || trimmed.startsWith('#') || trimmed.startsWith('!'))
-    return { text, key: null, value: null };
-  const match = KEY_LINE.exec(text);
-  return match && { text, key: match[1]!, value: unescapeValue(match[2] ?? match[3] ?? '') };
+  const pair = /^[#!]|^$/.test(trimmed) ? null : parsePair(trimmed);
+  return { text, key: pair?.key ?? null, value: pair === null ? null : unescapeValue(pair.value) };
 }
 
 /**
@@ -111,7 +124,7 @@ export function parseVmx(bytes: Uint8Array, name: string): Vmx {
   if (texts.length > MAX_LINES) throw unusable(name, `more than ${MAX_LINES} lines`);
   const long = texts.findIndex((line) => line.length > MAX_LINE_CHARACTERS);
   if (long >= 0) throw unusable(name, `line ${long + 1} is longer than ${MAX_LINE_CHARACTERS} characters`);
-  const lines = texts.map((line) => parseLine(line) ?? { text: line, key: null, value: null });
+  const lines = texts.map(parseLine);
   const values = new Map<string, string>();
   const duplicates = new Set<string>();
   for (const { key, value } of lines) {
