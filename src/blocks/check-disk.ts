@@ -133,6 +133,8 @@ export async function placeStream(
   options: {
     isWanted: (block: number) => boolean;
     onBatch: (good: number[], failures: BlockFailure[]) => void;
+    /** Only compare, write nothing. */
+    check: boolean;
     signal?: AbortSignal;
   },
 ): Promise<void> {
@@ -151,7 +153,14 @@ export async function placeStream(
         throw error;
       }
       const wanted = compact(slot.raw, disk.geometry, blocks, digests, options.isWanted);
-      const task = { kind: 'place', slot: slot.index, fd: disk.fd, diskBytes, ...wanted } as const;
+      const task = {
+        kind: 'place',
+        slot: slot.index,
+        fd: disk.fd,
+        diskBytes,
+        ...wanted,
+        check: options.check,
+      } as const;
       const report = (result: TaskResult): void => {
         const failures = result.failures ?? [];
         const bad = new Set(failures.map((failure) => failure.block));

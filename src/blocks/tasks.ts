@@ -44,7 +44,7 @@ export type Task =
       check: boolean;
     } & DiskBlocks)
   /** Check plain blocks in `raw` and write them to the disk. */
-  | ({ kind: 'place'; digests: Uint8Array } & DiskBlocks)
+  | ({ kind: 'place'; digests: Uint8Array; check: boolean } & DiskBlocks)
   /** Read blocks of the disk and compare with their digests. */
   | ({ kind: 'prove'; digests: Uint8Array } & DiskBlocks)
   /** Write zeros, where the disk holds anything else. */

@@ -110,7 +110,12 @@ async function indexTarget(
     const storage = await context.storage(target.number);
     await new TargetListing(context, storage, result, options).run();
   } catch (error) {
-    result.error = fromErrno(error, `target ${target.number} (${target.name})`);
+    const { code, message } = fromErrno(error, 'cannot be listed');
+    result.error = new PhdError(
+      code === 'NOT_FOUND' ? 'TARGET_UNREACHABLE' : code,
+      `target ${target.number} (${target.name}): ${message}`,
+      { cause: error },
+    );
     result.outcome = 'failed';
   }
   context.index.finishTarget({

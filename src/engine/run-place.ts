@@ -44,7 +44,11 @@ export async function listVmArchives(
  * (the autumn hour, two runs in a minute).
  */
 export function chooseStamp(now: Date, existing: VmArchives): Stamp {
-  const newest = existing.archives.map(({ name }) => name.stamp).sort().at(-1) ?? '';
+  const newest =
+    existing.archives
+      .map(({ name }) => name.stamp)
+      .sort()
+      .at(-1) ?? '';
   const present = localStamp(now);
   if (newest === '' || present > newest) return present;
   const next = new Date(dateOfStamp(newest).getTime() + 60_000);

@@ -55,7 +55,7 @@ export class SourceWatch {
   async #look(): Promise<string[]> {
     try {
       const { inUse, unknown } = await checkInUse(this.#paths);
-      const [first] = inUse;
+      const first = inUse.find((use) => !use.isReadOnly);
       if (first && !this.#assumeOff) {
         this.#inUse ??= new PhdError(
           'VM_RUNNING',

@@ -1,0 +1,189 @@
+/** Changes to the configuration, as the command line and the console make them: targets, keys, passphrases. */
+import { link, mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { YAMLMap, YAMLSeq } from 'yaml';
+import {
+  editConfig,
+  getConfigValue,
+  parseKey,
+  removeConfigValue,
+  setConfigValue,
+  writeClosedFile,
+} from '../config/edit-config.ts';
+import { configFileOf, loadConfig, parseConfig, readConfigText } from '../config/load-config.ts';
+import { choosePlaces, preparePlaces } from '../config/places.ts';
+import { readPrivateKey, readSecret } from '../config/secrets.ts';
+import { fromErrno, PhdError } from '../errors.ts';
+import type { Config, Places, SecretSource } from '../model/config.ts';
+
+export type PassphraseKind = 'system' | 'master';
+
+/** Settings of a target as they stand in phd.yaml; null removes one. */
+export type TargetChange = Record<string, string | number | boolean | null>;
+
+/** Chooses and makes the folders of the program. */
+export async function openPlaces(env: NodeJS.ProcessEnv): Promise<Places> {
+  const places = choosePlaces(env, process.getuid?.() === 0);
+  await preparePlaces(places);
+  return places;
+}
+
+/** All faults of phd.yaml, one line each, secrets that cannot be read included; never a secret itself. */
+export async function checkConfig(places: Places, env: NodeJS.ProcessEnv): Promise<string[]> {
+  const file = configFileOf(places);
+  const { config, faults } = parseConfig(await readConfigText(file), file);
+  if (config === undefined) return faults;
+  const checks = secretChecks(config, env);
+  const results = await Promise.allSettled(checks.map((check) => check()));
+  return results.flatMap((one) => (one.status === 'rejected' ? [(one.reason as Error).message] : []));
+}
+
+/** Value of a key (`index.maxAgeMinutes`), its default included. Throws NOT_FOUND, USAGE. */
+export function getSetting(places: Places, key: string): Promise<unknown> {
+  return getConfigValue(configFileOf(places), parseKey(key));
+}
+
+/** Sets a key to a value written as YAML; null removes it. Throws USAGE, CONFIG_INVALID. */
+export async function setSetting(places: Places, key: string, yamlText: string | null): Promise<void> {
+  const file = configFileOf(places);
+  if (yamlText === null) await removeConfigValue(file, parseKey(key));
+  else await setConfigValue(file, parseKey(key), yamlText);
+}
+
+/** Adds a target. Throws EXISTS if its number is taken, CONFIG_INVALID. */
+export async function addTarget(places: Places, target: TargetChange & { number: number }): Promise<void> {
+  await editConfig(configFileOf(places), (document) => {
+    const node = document.get('targets');
+    if (targetNode(node, target.number) !== undefined) {
+      throw new PhdError('EXISTS', `target ${target.number} is there already: use phd target edit`);
+    }
+    const settings = Object.fromEntries(Object.entries(target).filter(([, value]) => value !== null));
+    if (node instanceof YAMLSeq) node.add(document.createNode(settings));
+    else document.set('targets', document.createNode([settings]));
+  });
+}
+
+/** Changes settings of a target. Throws NOT_FOUND, CONFIG_INVALID. */
+export async function editTarget(places: Places, number: number, change: TargetChange): Promise<void> {
+  const file = configFileOf(places);
+  await editConfig(file, (document) => {
+    const node = targetNode(document.get('targets'), number);
+    if (node === undefined) throw new PhdError('NOT_FOUND', `there is no target ${number} in ${file}`);
+    for (const [key, value] of Object.entries(change)) {
+      if (value === null) node.delete(key);
+      else node.set(key, value);
+    }
+  });
+}
+
+/** Takes a target out of the configuration; what lies on it stays. Throws NOT_FOUND. */
+export async function removeTarget(places: Places, number: number): Promise<void> {
+  const file = configFileOf(places);
+  await editConfig(file, (document) => {
+    const targets = document.get('targets');
+    const at = targets instanceof YAMLSeq ? targets.items.indexOf(targetNode(targets, number)) : -1;
+    if (!(targets instanceof YAMLSeq) || at < 0) {
+      throw new PhdError('NOT_FOUND', `there is no target ${number} in ${file}`);
+    }
+    targets.delete(at);
+  });
+}
+
+/**
+ * Keeps a new passphrase in its file (0600), which the configuration names from then on; the one before becomes a
+ * former passphrase, so that older archives stay readable. Throws PASSPHRASE_MISSING if it is empty, CONFIG_INVALID
+ * if the passphrase comes from a variable or a command (then it is changed there).
+ */
+export async function setPassphrase(
+  places: Places,
+  kind: PassphraseKind,
+  passphrase: string,
+): Promise<string> {
+  if (passphrase === '') throw new PhdError('PASSPHRASE_MISSING', 'an empty passphrase is refused');
+  if (/[\r\n]/.test(passphrase)) throw new PhdError('USAGE', 'a passphrase cannot hold a line break');
+  const config = await loadConfig(places);
+  const source = config.encryption[kind];
+  if (source !== null && source.kind !== 'file') {
+    throw new PhdError(
+      'CONFIG_INVALID',
+      `the ${kind} passphrase comes from a ${source.kind}: change it there`,
+    );
+  }
+  const file = source?.path ?? path.join(places.configDir, 'secrets', kind);
+  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+  const former = await keepFormer(file);
+  if (former !== null) {
+    await editConfig(configFileOf(places), (document) => {
+      const name = path.relative(places.configDir, former);
+      const list = document.getIn(['encryption', 'formerPassphraseFiles']);
+      if (list instanceof YAMLSeq) list.add(document.createNode(name));
+      else document.setIn(['encryption', 'formerPassphraseFiles'], document.createNode([name]));
+    });
+  }
+  await writeClosedFile(file, `${passphrase}\n`);
+  if (source === null) {
+    const name = path.relative(places.configDir, file);
+    await editConfig(configFileOf(places), (document) => {
+      document.setIn(['encryption', `${kind}PassphraseFile`], name);
+    });
+  }
+  return file;
+}
+
+/** Throws PASSPHRASE_WRONG if this is not the passphrase in use, PASSPHRASE_MISSING if there is none. */
+export async function testPassphrase(
+  places: Places,
+  env: NodeJS.ProcessEnv,
+  kind: PassphraseKind,
+  passphrase: string,
+): Promise<void> {
+  const source = (await loadConfig(places)).encryption[kind];
+  if (source === null)
+    throw new PhdError('PASSPHRASE_MISSING', `there is no ${kind} passphrase: run phd passphrase set`);
+  if ((await readSecret(source, `${kind} passphrase`, env)) !== passphrase) {
+    throw new PhdError('PASSPHRASE_WRONG', `this is not the ${kind} passphrase in use`);
+  }
+}
+
+function secretChecks(config: Config, env: NodeJS.ProcessEnv): (() => Promise<unknown>)[] {
+  const check = (source: SecretSource | null, what: string) =>
+    source === null ? [] : [() => readSecret(source, what, env)];
+  return [
+    ...config.targets.flatMap((target) => [
+      ...check(target.password, `password of target ${target.number} (${target.name})`),
+      ...(target.privateKeyFile === null
+        ? []
+        : [
+            () =>
+              readPrivateKey(
+                target.privateKeyFile ?? '',
+                `private key of target ${target.number} (${target.name})`,
+              ),
+          ]),
+    ]),
+    ...check(config.encryption.system, 'system passphrase'),
+    ...check(config.encryption.master, 'master passphrase'),
+    ...config.encryption.former.flatMap((source, at) => check(source, `former passphrase ${at + 1}`)),
+  ];
+}
+
+/** Gives the file a second name, the first free one with a number; null if there is no such file. */
+async function keepFormer(file: string): Promise<string | null> {
+  for (let number = 1; ; number++) {
+    try {
+      await link(file, `${file}.${number}`);
+      return `${file}.${number}`;
+    } catch (error) {
+      const failure = fromErrno(error, `cannot keep the former passphrase ${file}`);
+      if (failure.code === 'NOT_FOUND') return null;
+      if (failure.code !== 'EXISTS') throw failure;
+    }
+  }
+}
+
+function targetNode(targets: unknown, number: number): YAMLMap | undefined {
+  if (!(targets instanceof YAMLSeq)) return undefined;
+  return targets.items.find(
+    (item): item is YAMLMap => item instanceof YAMLMap && item.get('number') === number,
+  );
+}

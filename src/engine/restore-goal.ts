@@ -1,0 +1,170 @@
+/**
+ * The disk a restore writes: a `.part` that gets its name at the end, or (device, in place) the disk itself with its
+ * first block kept back until everything else is proved and synced.
+ */
+import { constants } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import type { Geometry } from '../archive/geometry.ts';
+import {
+  type GoalDisk,
+  OPEN_DEVICE_FLAGS,
+  OPEN_EXISTING_FLAGS,
+  planGoal,
+  renameDurably,
+  syncFolder,
+} from '../datastore/goal-disk.ts';
+import { checkInUse } from '../datastore/in-use.ts';
+import { snapshotsOf } from '../datastore/snapshots.ts';
+import { fromErrno, PhdError } from '../errors.ts';
+
+export interface GoalRequest {
+  folder: string;
+  diskName: string;
+  diskBytes: number;
+  inPlace: boolean;
+  assumeOff: boolean;
+}
+
+export interface OpenGoal {
+  goal: GoalDisk;
+  handle: FileHandle;
+  /** What is written while the work lasts. */
+  workPath: string;
+  /** The disk holds something that must be compared, and zeros must be written where it holds other bytes. */
+  hasContent: boolean;
+  /** Written over where it lies: block 0 comes last. */
+  isDirect: boolean;
+}
+
+/** A disk without `.vmdk` is a raw image: it keeps its name and has no descriptor. */
+export function isRawImage(diskName: string): boolean {
+  return !/\.vmdk$/i.test(diskName);
+}
+
+/** Looks at the goal, without changing anything. Throws EXISTS, NOT_FOUND, VM_RUNNING, LOCKED, USAGE, IO. */
+export async function inspectGoal(
+  request: GoalRequest,
+  onWarning: (message: string) => void,
+): Promise<GoalDisk> {
+  const { folder, diskName, diskBytes, inPlace } = request;
+  const goal = await planGoal({ folder, diskName, diskBytes, isRawImage: isRawImage(diskName) });
+  const { existing } = goal;
+  if (inPlace && !existing)
+    throw new PhdError(
+      'NOT_FOUND',
+      `${goal.flatPath} does not exist: --in-place restores over a disk that is there`,
+    );
+  if (existing && existing.sizeBytes !== diskBytes) {
+    throw new PhdError(
+      'EXISTS',
+      `${goal.flatPath} has ${existing.sizeBytes} bytes, the backup has ${diskBytes}: remove it or choose another name`,
+    );
+  }
+  const snapshots =
+    goal.folderExists && !isRawImage(diskName) ? await snapshotsOf(goal.folder, diskName) : [];
+  if (snapshots.length > 0) {
+    throw new PhdError(
+      'LOCKED',
+      `${snapshots[0]} is a snapshot of ${diskName}: restoring under it would break it; remove the snapshots first`,
+    );
+  }
+  if (goal.folderExists) await requireOff(goal, request, onWarning);
+  return goal;
+}
+
+/** Nothing may have the disk, its descriptor, its VM or our own work file open. */
+async function requireOff(
+  goal: GoalDisk,
+  request: GoalRequest,
+  onWarning: (message: string) => void,
+): Promise<void> {
+  const there = goal.existing !== null;
+  const paths = [
+    goal.flatPath,
+    ...(goal.descriptorPath ? [goal.descriptorPath] : []),
+    ...(goal.partPath ? [goal.partPath] : []),
+  ];
+  if (there) paths.push(...(await vmxFilesOf(goal.folder)));
+  const { inUse, unknown } = await checkInUse(paths);
+  const [first] = inUse;
+  if (first) {
+    const isOwnWork = first.path === goal.partPath;
+    const what = isOwnWork ? 'another restore is writing it' : 'stop the VM first';
+    throw new PhdError(
+      isOwnWork ? 'LOCKED' : 'VM_RUNNING',
+      `${first.path} is in use (${first.how}, ${first.by}): ${what}`,
+    );
+  }
+  if (!there || unknown.length === 0) return;
+  if (request.assumeOff) {
+    for (const line of unknown) onWarning(`taken as off: ${line}`);
+    return;
+  }
+  throw new PhdError(
+    'VM_RUNNING',
+    `it cannot be known that ${goal.flatPath} is not in use (${unknown[0]}): say so with --assume-off`,
+  );
+}
+
+async function vmxFilesOf(folder: string): Promise<string[]> {
+  const names = await fs.readdir(folder).catch((error) => {
+    throw fromErrno(error, `cannot list ${folder}`);
+  });
+  return names.filter((name) => /\.vmx$/i.test(name)).map((name) => path.join(folder, name));
+}
+
+/** NO_SPACE if the blocks that are to be written (and 5 % more) do not fit. Holes stay holes. */
+export function requireRoom(goal: GoalDisk, neededBytes: number): void {
+  const wanted = Math.ceil(neededBytes * 1.05);
+  if (goal.existing?.kind === 'device' || wanted <= goal.freeBytes) return;
+  throw new PhdError(
+    'NO_SPACE',
+    `${goal.folder} has ${goal.freeBytes} bytes free, the restore needs ${wanted}: make room or choose another volume`,
+  );
+}
+
+/** Opens what will be written. A `.part` of an earlier attempt is taken up again: its blocks are proved, not believed. */
+export async function openGoal(goal: GoalDisk, geometry: Geometry, inPlace: boolean): Promise<OpenGoal> {
+  const isDevice = goal.existing?.kind === 'device';
+  const isDirect = isDevice || inPlace;
+  const workPath = isDirect ? goal.flatPath : (goal.partPath as string);
+  try {
+    await makeFolderDurably(goal);
+    const flags = isDevice
+      ? OPEN_DEVICE_FLAGS
+      : isDirect || goal.hasPart
+        ? OPEN_EXISTING_FLAGS
+        : NEW_FILE_FLAGS;
+    const handle = await fs.open(workPath, flags, 0o600);
+    try {
+      if (!isDirect) await handle.truncate(geometry.diskBytes);
+    } catch (error) {
+      await handle.close();
+      if (!goal.hasPart) await fs.rm(workPath, { force: true });
+      throw error;
+    }
+    return { goal, handle, workPath, hasContent: isDirect || goal.hasPart, isDirect };
+  } catch (error) {
+    throw fromErrno(error, `cannot open ${workPath} to restore into it`);
+  }
+}
+
+const NEW_FILE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+
+async function makeFolderDurably(goal: GoalDisk): Promise<void> {
+  if (goal.folderExists) return;
+  await fs.mkdir(goal.folder, { recursive: true, mode: 0o700 });
+  await syncFolder(path.dirname(goal.folder));
+}
+
+/** Syncs everything, then gives the disk its name. A device has it already. */
+export async function finishGoal(open: OpenGoal): Promise<void> {
+  try {
+    await open.handle.sync();
+  } catch (error) {
+    throw fromErrno(error, `cannot sync ${open.workPath}`);
+  }
+  if (!open.isDirect) await renameDurably(open.workPath, open.goal.flatPath, { replace: true });
+}
