@@ -28,6 +28,15 @@ export interface FtpLogin {
   log: (text: string) => void;
 }
 
+interface Transfer {
+  socket: Socket;
+  /** The server is ready for data, or refuses. */
+  started: Promise<void>;
+  /** The data connection is encrypted; undefined without TLS. */
+  secured: Promise<unknown> | undefined;
+  reply: Promise<FTPResponse>;
+}
+
 export class FtpLine implements Line {
   readonly #client: Client;
   readonly #login: FtpLogin;
@@ -39,6 +48,8 @@ export class FtpLine implements Line {
   #lastReply = '';
   #dataError: Error | undefined;
   #isTransferring = false;
+  /** We closed the data connection, and the transfer had begun. */
+  #hasStopped = false;
 
   private constructor(login: FtpLogin) {
     this.#login = login;
@@ -197,8 +208,10 @@ export class FtpLine implements Line {
     const { socket, started, reply } = await this.#begin(`RETR ${path}`, offset);
     const onAbort = (): void => void socket.destroy();
     signal?.addEventListener('abort', onAbort, { once: true });
+    let hasStarted = false;
     try {
       await started;
+      hasStarted = true;
       yield* chunksWithin(socket, this.#login.settings.timeoutMs, this.#what);
       if (this.#dataError !== undefined) throw this.#dataError;
       throwIfAborted(signal);
@@ -208,6 +221,7 @@ export class FtpLine implements Line {
       await this.#reasonOf(reply, error);
     } finally {
       signal?.removeEventListener('abort', onAbort);
+      this.#hasStopped = hasStarted;
       socket.destroy();
       if ((await this.#settled(reply)) === undefined) this.close();
       this.#isTransferring = false;
@@ -226,14 +240,13 @@ export class FtpLine implements Line {
     source: AsyncIterable<Uint8Array>,
     signal?: AbortSignal,
   ): Promise<void> {
-    const { socket, started, reply } = await this.#begin(`${command} ${path}`, offset);
+    const { socket, started, secured, reply } = await this.#begin(`${command} ${path}`, offset);
     const onAbort = (): void => void socket.destroy();
     signal?.addEventListener('abort', onAbort, { once: true });
     try {
       await started;
-      if ('getCipher' in socket && (socket as TLSSocket).getCipher() === undefined) {
-        await within(once(socket, 'secureConnect'), this.#login.settings.timeoutMs, this.#what);
-      }
+      if (secured !== undefined) await within(secured, this.#login.settings.timeoutMs, this.#what);
+      if (this.#dataError !== undefined) throw this.#dataError;
       for await (const chunk of source) {
         if (!socket.write(chunk)) await this.#untilDrained(socket);
         if (this.#dataError !== undefined) throw this.#dataError;
@@ -255,12 +268,10 @@ export class FtpLine implements Line {
     }
   }
 
-  async #begin(
-    command: string,
-    offset: number,
-  ): Promise<{ socket: Socket; started: Promise<void>; reply: Promise<FTPResponse> }> {
+  async #begin(command: string, offset: number): Promise<Transfer> {
     const client = this.#client;
     this.#dataError = undefined;
+    this.#hasStopped = false;
     await client.prepareTransfer(client.ftp);
     const socket = client.ftp.dataSocket;
     if (socket === undefined) throw new PhdError('TARGET_UNREACHABLE', `${this.#what}: no data connection`);
@@ -269,7 +280,12 @@ export class FtpLine implements Line {
     socket.on('error', (error) => {
       this.#dataError ??= error;
     });
-    if (this.#login.settings.tls === 'explicit') this.#watchDataCertificate(socket as TLSSocket);
+    let secured: Promise<unknown> | undefined;
+    if (this.#login.settings.tls === 'explicit') {
+      this.#watchDataCertificate(socket as TLSSocket);
+      secured = once(socket, 'secureConnect');
+      secured.catch(() => undefined);
+    }
     try {
       if (offset > 0) await client.send(`REST ${offset}`);
     } catch (error) {
@@ -287,17 +303,18 @@ export class FtpLine implements Line {
       if (response instanceof Error) {
         fail(response);
         task.reject(response);
-      } else if (response.code === 150 || response.code === 125) {
+      } else if (!this.#hasStopped && (response.code === 150 || response.code === 125)) {
         // The data connection has its own time limits from here on.
         client.ftp.socket.setTimeout(0);
         begin();
-      } else if (response.code >= 200) {
+      } else if (response.code >= 200 || this.#hasStopped) {
+        // Pure-FTPd closes a download that was broken off with a second reply of the 100s.
         begin();
         task.resolve(response);
       }
     });
     reply.catch(() => undefined);
-    return { socket, started, reply };
+    return { socket, started, secured, reply };
   }
 
   #watchDataCertificate(socket: TLSSocket): void {
@@ -310,8 +327,7 @@ export class FtpLine implements Line {
         socket.destroy();
       }
     };
-    if (socket.getCipher() === undefined) socket.once('secureConnect', check);
-    else check();
+    socket.once('secureConnect', check);
   }
 
   async #untilDrained(socket: Socket): Promise<void> {
@@ -328,8 +344,7 @@ export class FtpLine implements Line {
   async #reasonOf(reply: Promise<FTPResponse>, error: unknown): Promise<never> {
     if (error instanceof PhdError && error.code !== 'TARGET_UNREACHABLE') throw error;
     const answer = error instanceof FTPError ? error : await this.#settled(reply);
-    const isReply = answer instanceof FTPError;
-    throw this.translated(isReply ? answer : error, 'the transfer failed');
+    throw answer instanceof FTPError ? answer : error;
   }
 
   /** The final reply, the error it ended with, or undefined if none came in time. */

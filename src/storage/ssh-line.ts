@@ -41,6 +41,8 @@ export class SshLine implements Line {
   readonly #what: string;
   #isAlive = true;
   #death: Error | undefined;
+  /** Fails of requests under way, for the moment the line dies. */
+  readonly #underWay = new Set<() => void>();
   /** Files open for reading, oldest first. */
   readonly #files = new Map<string, Promise<OpenFile>>();
   /** Grows smaller for servers that cap requests. */
@@ -54,6 +56,7 @@ export class SshLine implements Line {
     const onDeath = (error?: Error): void => {
       this.#isAlive = false;
       this.#death ??= error;
+      for (const fail of [...this.#underWay]) fail();
     };
     client
       .on('error', onDeath)
@@ -93,6 +96,7 @@ export class SshLine implements Line {
     this.#isAlive = false;
     this.#client.end();
     this.#client.destroy();
+    for (const fail of [...this.#underWay]) fail();
   }
 
   /** Runs one SFTP request; an answer later than the time limit counts as a dead line. */
@@ -104,17 +108,17 @@ export class SshLine implements Line {
         reject(this.#dead());
         return;
       }
-      const onClose = (): void => finish(() => reject(this.#dead()));
+      const onDeath = (): void => finish(() => reject(this.#dead()));
       const timer = setTimeout(() => {
+        this.#death ??= new Error(`no answer within ${this.#login.settings.timeoutMs} ms`);
         this.close();
-        finish(() => reject(this.#dead(`no answer within ${this.#login.settings.timeoutMs} ms`)));
       }, this.#login.settings.timeoutMs);
       const finish = (settle: () => void): void => {
         clearTimeout(timer);
-        this.#client.off('close', onClose);
+        this.#underWay.delete(onDeath);
         settle();
       };
-      this.#client.once('close', onClose);
+      this.#underWay.add(onDeath);
       try {
         request(this.#sftp, (error, value) => finish(() => (error ? reject(error) : resolve(value as T))));
       } catch (error) {
@@ -311,6 +315,8 @@ async function connect(login: SshLogin): Promise<Client> {
     client.once('ready', () => {
       clearTimeout(timer);
       client.removeAllListeners('error').removeAllListeners('close');
+      // Small requests would else wait for delayed acknowledgements, 40 ms each.
+      client.setNoDelay(true);
       resolve(client);
     });
     const hostVerifier = (key: Buffer, verify: (isTrusted: boolean) => void): void => {

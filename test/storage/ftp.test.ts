@@ -21,8 +21,14 @@ function targetOn(server: RunningServer, tlsPin: string | null = null): TargetUn
 }
 
 describeContract('vsftpd', async () => targetOn(await startVsftpd()));
-describeContract('ProFTPD', async () => targetOn(await startProftpd()));
-describeContract('Pure-FTPd', async () => targetOn(await startPureFtpd()));
+describeContract('ProFTPD', async () => ({
+  ...targetOn(await startProftpd()),
+  refusedNames: ['[a-z]*?'],
+}));
+describeContract('Pure-FTPd', async () => ({
+  ...targetOn(await startPureFtpd()),
+  refusedNames: ['back\\slash'],
+}));
 describeContract('vsftpd with TLS, certificate pinned', async () => {
   const server = await startVsftpdWithTls();
   return targetOn(server, server.certificateSha256);
