@@ -4,11 +4,23 @@ import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { Cli, type CliStreams } from './cli/cli.ts';
+import { registerConfig } from './cli/config-command.ts';
 import { registerIndex } from './cli/index-command.ts';
 import { registerList } from './cli/list-command.ts';
+import { registerLog } from './cli/log-command.ts';
+import { registerPassphrase } from './cli/passphrase-command.ts';
+import { registerTarget } from './cli/target-command.ts';
+import { PhdError } from './errors.ts';
 
 /** Every command file, in the order of the help. */
-const REGISTRARS: ((program: Command, cli: Cli) => void)[] = [registerIndex, registerList];
+const REGISTRARS: ((program: Command, cli: Cli) => void)[] = [
+  registerIndex,
+  registerList,
+  registerTarget,
+  registerConfig,
+  registerPassphrase,
+  registerLog,
+];
 
 /** Runs one command line; returns its exit status. */
 export async function main(
@@ -27,7 +39,13 @@ export async function main(
       outputError: (text, write) => write(text.replace(/^error: /, 'phd: ')),
     })
     .showHelpAfterError(false)
-    .action(() => program.outputHelp());
+    .showSuggestionAfterError(false)
+    .allowExcessArguments(true)
+    .action(() => {
+      const [word] = program.args;
+      if (word === undefined) return program.outputHelp();
+      throw new PhdError('USAGE', `there is no command ${JSON.stringify(word)}: see phd --help`);
+    });
   for (const register of REGISTRARS) register(program, cli);
   return cli.run(program, words);
 }

@@ -1,0 +1,181 @@
+/** `phd target list|add|edit|remove`. Secrets are named by their source; none is taken on the command line. */
+import { type Command, Option } from 'commander';
+import type { TargetChange } from '../engine/configuration.ts';
+import { formatAge } from '../engine/display-text.ts';
+import { PhdError } from '../errors.ts';
+import type { TargetConfig } from '../model/config.ts';
+import { type Cli, parseWhole } from './cli.ts';
+import { printTable } from './table.ts';
+
+/** Settings by their option: key in phd.yaml, placeholder, meaning, kind of value. */
+const SETTINGS: {
+  flag: string;
+  key: string;
+  value: string;
+  help: string;
+  kind: 'text' | 'number' | 'switch';
+}[] = [
+  { flag: 'name', key: 'name', value: '<name>', help: 'name for people', kind: 'text' },
+  { flag: 'transport', key: 'transport', value: '<transport>', help: 'vmfs, ftp or ssh', kind: 'text' },
+  { flag: 'path', key: 'path', value: '<path>', help: 'root folder of the archives', kind: 'text' },
+  { flag: 'host', key: 'host', value: '<host>', help: 'name or address', kind: 'text' },
+  { flag: 'port', key: 'port', value: '<port>', help: 'default: 21 for ftp, 22 for ssh', kind: 'number' },
+  { flag: 'user', key: 'user', value: '<user>', help: 'user on the host', kind: 'text' },
+  { flag: 'password-file', key: 'passwordFile', value: '<file>', help: 'file of mode 0600', kind: 'text' },
+  { flag: 'password-env', key: 'passwordEnv', value: '<name>', help: 'environment variable', kind: 'text' },
+  {
+    flag: 'password-command',
+    key: 'passwordCommand',
+    value: '<command>',
+    help: 'command that prints it',
+    kind: 'text',
+  },
+  {
+    flag: 'private-key-file',
+    key: 'privateKeyFile',
+    value: '<file>',
+    help: 'key of mode 0600',
+    kind: 'text',
+  },
+  {
+    flag: 'known-hosts-file',
+    key: 'knownHostsFile',
+    value: '<file>',
+    help: 'OpenSSH known_hosts',
+    kind: 'text',
+  },
+  { flag: 'tls', key: 'tls', value: '<tls>', help: 'none or explicit', kind: 'text' },
+  { flag: 'tls-pin', key: 'tlsPin', value: '<sha256>', help: 'the one certificate accepted', kind: 'text' },
+  { flag: 'max-connections', key: 'maxConnections', value: '<n>', help: 'lines at once', kind: 'number' },
+  {
+    flag: 'bandwidth-limit',
+    key: 'bandwidthLimitBytesPerSecond',
+    value: '<n>',
+    help: 'bytes a second',
+    kind: 'number',
+  },
+  {
+    flag: 'timeout-seconds',
+    key: 'timeoutSeconds',
+    value: '<n>',
+    help: 'silence of a dead line',
+    kind: 'number',
+  },
+  { flag: 'read-back', key: 'readBack', value: '<part>', help: 'tail or all', kind: 'text' },
+  { flag: 'read-only', key: 'readOnly', value: '<bool>', help: 'true or false', kind: 'switch' },
+  {
+    flag: 'legacy-algorithms',
+    key: 'legacyAlgorithms',
+    value: '<bool>',
+    help: 'true or false',
+    kind: 'switch',
+  },
+];
+
+export function registerTarget(program: Command, cli: Cli): void {
+  const target = program.command('target').description('list, add, edit and remove targets');
+  target
+    .command('list')
+    .description('list the targets and the age of their index')
+    .option('--json', 'JSON lines')
+    .action((options: { json?: boolean }) => listTargets(cli, options.json ?? false));
+
+  const add = target
+    .command('add')
+    .description('add a target')
+    .argument('<number>')
+    .action(async (text: string, options: Record<string, string>) => {
+      const number = parseWhole(text, 'number', 1, 9999);
+      const { addTarget, openPlaces } = await import('../engine/configuration.ts');
+      await addTarget(await openPlaces(cli.env), { number, ...changeOf(options) });
+      cli.print(`target ${number} is added`);
+    });
+  const edit = target
+    .command('edit')
+    .description('change settings of a target; an empty value removes a setting')
+    .argument('<number>')
+    .action(async (text: string, options: Record<string, string>) => {
+      const number = parseWhole(text, 'number', 1, 9999);
+      const change = changeOf(options);
+      if (Object.keys(change).length === 0) throw new PhdError('USAGE', 'target edit: no setting is given');
+      const { editTarget, openPlaces } = await import('../engine/configuration.ts');
+      await editTarget(await openPlaces(cli.env), number, change);
+      cli.print(`target ${number} is changed`);
+    });
+  for (const { flag, value, help } of SETTINGS) {
+    add.addOption(new Option(`--${flag} ${value}`, help));
+    edit.addOption(new Option(`--${flag} ${value}`, help));
+  }
+  target
+    .command('remove')
+    .description('take a target out of the configuration; its archives stay')
+    .argument('<number>')
+    .action(async (text: string) => {
+      const number = parseWhole(text, 'number', 1, 9999);
+      const { openPlaces, removeTarget } = await import('../engine/configuration.ts');
+      await removeTarget(await openPlaces(cli.env), number);
+      cli.print(`target ${number} is removed; its archives are left as they are`);
+    });
+}
+
+/** Options (camel case, as the parser gives them) as settings of phd.yaml. Throws USAGE. */
+function changeOf(options: Record<string, string>): TargetChange {
+  const change: TargetChange = {};
+  for (const { flag, key, kind } of SETTINGS) {
+    const text = options[flag.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())];
+    if (text === undefined) continue;
+    if (text === '' && key !== 'path') change[key] = null;
+    else if (kind === 'number') change[key] = parseWhole(text, `--${flag}`, 0, Number.MAX_SAFE_INTEGER);
+    else if (kind === 'switch') change[key] = parseSwitch(text, flag);
+    else change[key] = text;
+  }
+  return change;
+}
+
+function parseSwitch(text: string, flag: string): boolean {
+  if (text !== 'true' && text !== 'false')
+    throw new PhdError('USAGE', `--${flag} ${text}: expected true or false`);
+  return text === 'true';
+}
+
+async function listTargets(cli: Cli, isJson: boolean): Promise<void> {
+  await cli.withContext(async (context) => {
+    const nowMs = context.clock.now().getTime();
+    const states = new Map(context.index.targets().map((one) => [one.number, one]));
+    const rows = context.config.targets.map((one) => ({ target: one, state: states.get(one.number) }));
+    if (isJson) {
+      for (const { target, state } of rows) {
+        const { number, name, transport, host, port, user, path, readOnly } = target;
+        const listedAt = state?.listedMs == null ? null : new Date(state.listedMs).toISOString();
+        cli.printJson({
+          number,
+          name,
+          transport,
+          host,
+          port,
+          user,
+          path,
+          readOnly,
+          listedAt,
+          error: state?.error ?? null,
+        });
+      }
+      return;
+    }
+    const columns = ['TARGET', 'NAME', 'TRANSPORT', 'PLACE', 'INDEX'].map((title) => ({ title }));
+    const cells = rows.map(({ target, state }) => [
+      String(target.number),
+      target.name,
+      target.readOnly ? `${target.transport}, read only` : target.transport,
+      printPlace(target),
+      `${state?.listedMs == null ? 'never listed' : `${formatAge(nowMs - state.listedMs)} old`}${state?.error ? `; ${state.error}` : ''}`,
+    ]);
+    for (const line of printTable(columns, cells)) cli.print(line);
+  });
+}
+
+function printPlace(target: TargetConfig): string {
+  if (target.host === null) return target.path;
+  const port = target.port === null ? '' : `:${target.port}`;
+  return `${target.user ?? ''}@${target.host}${port}${target.path.startsWith('/') ? '' : '/'}${target.path}`;
+}
