@@ -23,7 +23,7 @@ owns_work=0 # 1: this run made the file $work and removes it when it gives up
 autorun=0 ignore=0 noabort=0 overwrite=0 leave_on_error=0
 system_pass=${USE_SPASS-} master_pass=${USE_MPASS-} delta_words=${USE_DPASS-} full_words=${USE_FPASS-}
 unset USE_SPASS USE_MPASS USE_DPASS USE_FPASS
-delta_pass='' delta_skip=0 full_pass='' full_skip=0
+typed_pass='' delta_pass='' delta_skip=0 full_pass='' full_skip=0
 maps_loaded=0 last_flat=''
 full_path='' full_url='' full_mode='' full_error=''
 
@@ -207,16 +207,12 @@ confirm() {
 
 # ask_secret QUESTION: sets `answer`, without echo on a terminal.
 ask_secret() {
+  saved_tty=''
+  # Echo goes off before the question shows: what is typed at once must not be seen either.
+  [ ! -t 0 ] || { saved_tty=$(stty -g) && stty -echo; }
   printf '%s' "$1: "
-  if [ -t 0 ]; then
-    saved_tty=$(stty -g)
-    stty -echo
-    IFS= read -r answer || answer=''
-    stty "$saved_tty"
-    say ''
-  else
-    IFS= read -r answer || answer=''
-  fi
+  IFS= read -r answer || answer=''
+  [ -z "$saved_tty" ] || { stty "$saved_tty" && say ''; }
 }
 
 # ---- this file: trailer, manifest, parts -----------------------------------------------------------------
@@ -389,6 +385,9 @@ each_pass() {
   if [ -n "$1" ]; then
     if try_pass "$2" "$1" 0 || try_pass "$2" "$1" 1; then return 0; fi
   fi
+  if [ -n "$typed_pass" ] && [ "$typed_pass" != "$1" ]; then
+    if try_pass "$2" "$typed_pass" 0 || try_pass "$2" "$typed_pass" 1; then return 0; fi
+  fi
   if [ -n "$system_pass" ] && try_pass "$2" "$system_pass" 0; then return 0; fi
   [ -n "$master_pass" ] && try_pass "$2" "$master_pass" 1
 }
@@ -405,9 +404,8 @@ find_pass() {
   each_pass "$2" "$1" && return
   if [ -t 0 ]; then
     ask_secret "Passphrase of the $1"
-    if [ -n "$answer" ]; then
-      each_pass "$answer" "$1" && return
-    fi
+    typed_pass=$answer
+    [ -z "$answer" ] || { each_pass "$answer" "$1" && return; }
   elif [ -z "$2$system_pass$master_pass" ]; then
     fail 7 "the $1 is encrypted and no passphrase is given: set USE_SPASS or USE_MPASS, or P in the menu."
     return
@@ -789,7 +787,7 @@ settle_full() {
   [ "$answer" = "$shown_default" ] || chosen=$answer
   if [ -z "$chosen" ]; then fail 1 'no FULL was named.'; return; fi
   if is_url "$chosen"; then
-    use_url "$chosen" || return
+    [ "$chosen" = "$full_url" ] || use_url "$chosen" || return
   else
     case $chosen in /* | ./* | ../*) full_path=$chosen ;; *) full_path=./$chosen ;; esac
     full_url=''
@@ -943,6 +941,7 @@ judge() {
 start_progress() { # LABEL TOTAL_BLOCKS
   progress_label=$1 progress_total=$2 progress_begin=$(seconds) progress_next=0 progress_last=$progress_begin
   rm -f "$work_dir"/done.*
+  [ ! -t 2 ] || show_progress 0 0
 }
 
 # progress TAG DONE_BLOCKS: on a terminal only, about once a second; the clock is read every 8 MB.

@@ -7,6 +7,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { crc32, deflateRawSync, gzipSync } from 'node:zlib';
 import * as openpgp from 'openpgp';
+import { requirePeer } from './peers.ts';
 
 const REGION_BLOCKS = 256;
 const PAGE_BLOCKS = 128;
@@ -200,9 +201,17 @@ function skippable(magic: number, tag: string, data: Buffer): Buffer {
   return Buffer.concat([head, Buffer.from(tag), data]);
 }
 
-function zstdFrame(content: Buffer): Buffer {
-  const path = ['-q', '-1', '--check', '--content-size', `--stream-size=${content.length}`, '-c'];
-  return execFileSync('zstd', path, { input: content, maxBuffer: 1 << 28 });
+/** Runs a packer on content. */
+type Packer = (content: Buffer) => Buffer;
+
+async function packer(codec: 'zstd' | 'lzop'): Promise<Packer> {
+  const program = await requirePeer(codec);
+  return (content) => {
+    const size =
+      codec === 'zstd' ? ['-q', '--check', '--content-size', `--stream-size=${content.length}`] : [];
+    const options = { input: content, env: program.env, maxBuffer: 1 << 30 };
+    return execFileSync(program.path, [...size, '-1', '-c'], options);
+  };
 }
 
 function pagesOf(disk: MemoryDisk, sizes: number[]): Buffer[] {
@@ -361,8 +370,9 @@ export async function writeFull(
     ['codec', codec],
     ['runDiskCount', 1],
   ]);
+  const pack = codec === 'gzip' ? null : await packer(codec);
   const { plain, members, mapStream } =
-    codec === 'lzop' ? lzopStream(disk, head) : blockStream(disk, codec, head);
+    codec === 'lzop' ? lzopStream(disk, head, pack!) : blockStream(disk, head, pack);
   const short = stamp.slice(2).replaceAll(/[-:]/g, '').replace('T', '-');
   const name = `${identity.scsiId}-${encodeName(identity.disk)}.${EXTENSION[codec]}`;
   return {
@@ -381,20 +391,20 @@ export async function writeFull(
   };
 }
 
-function lzopStream(disk: MemoryDisk, head: Buffer) {
-  const plain = execFileSync('lzop', ['-1', '-c'], { input: disk.bytes(), maxBuffer: 1 << 30 });
+function lzopStream(disk: MemoryDisk, head: Buffer, pack: Packer) {
+  const plain = pack(disk.bytes());
   const pages = pagesOf(disk, []);
   const end = endRecord(disk, pages, { dataOffset: 0, tableOffset: 0, zeroMemberBytes: 0, head });
   return { plain, members: [], mapStream: Buffer.concat([end, ...pages]) };
 }
 
-function blockStream(disk: MemoryDisk, codec: 'gzip' | 'zstd', head: Buffer) {
+function blockStream(disk: MemoryDisk, head: Buffer, zstd: Packer | null) {
   const pack = (content: Buffer, digest: Buffer, level = 1): Buffer =>
-    codec === 'gzip' ? blockMember(content, digest, level) : zstdFrame(content);
+    zstd === null ? blockMember(content, digest, level) : zstd(content);
   const pageFrame = (page: Buffer): Buffer =>
-    codec === 'gzip' ? emptyMember('M', page) : skippable(0x184d2a57, 'PHDM', page);
+    zstd === null ? emptyMember('M', page) : skippable(0x184d2a57, 'PHDM', page);
   const zeroMember = pack(Buffer.alloc(disk.blockBytes), ZERO_MARK, 9);
-  const frames = [codec === 'gzip' ? emptyMember('H', head) : skippable(0x184d2a57, 'PHDH', head)];
+  const frames = [zstd === null ? emptyMember('H', head) : skippable(0x184d2a57, 'PHDH', head)];
   const sizes: number[] = [];
   const members: { offset: number; bytes: number }[] = [];
   const contentSizes = [0];
@@ -419,8 +429,8 @@ function blockStream(disk: MemoryDisk, codec: 'gzip' | 'zstd', head: Buffer) {
   };
   const end = endRecord(disk, pages, fields);
   frames.push(...pages.map(pageFrame));
-  frames.push(codec === 'gzip' ? emptyMember('E', end) : skippable(0x184d2a57, 'PHDE', end));
-  if (codec === 'zstd') frames.push(seekTable(frames, contentSizes));
+  frames.push(zstd === null ? emptyMember('E', end) : skippable(0x184d2a57, 'PHDE', end));
+  if (zstd !== null) frames.push(seekTable(frames, contentSizes));
   return { plain: Buffer.concat(frames), members, mapStream: Buffer.concat([end, ...pages]) };
 }
 
@@ -576,7 +586,7 @@ export async function writeDelta(
     sha256(head).toString('hex'),
     fileBytes,
   ].join(' ');
-  stored.push(Buffer.from(`${line}\n`.padEnd(511) + '\n'));
+  stored.push(Buffer.from(line.padEnd(511) + '\n'));
   const fullShort = full.stamp.slice(2).replaceAll(/[-:]/g, '').replace('T', '-');
   const own = stamp.replaceAll('-', '.').replace('T', '-').replace(':', '');
   return {

@@ -2,6 +2,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { requirePeer } from '../../support/peers.ts';
 import { locate, Place, SHELLS } from './place.ts';
 
 const VMX = Buffer.from('displayName = "RedHat VM1"\nscsi0:0.fileName = "RedHat_VM1.vmdk"\n');
@@ -165,9 +166,10 @@ describe('words', () => {
     expect(run.stderr).toMatch(/missing:.* gzip awk .*mktemp/);
   });
 
-  it('is clean for shellcheck', () => {
+  it('is clean for shellcheck', async () => {
     const program = new URL('../../../src/archive/delta-program.sh', import.meta.url).pathname;
-    execFileSync(locate('shellcheck'), ['-s', 'sh', program], { encoding: 'utf8' });
+    const shellcheck = await requirePeer('shellcheck');
+    execFileSync(shellcheck.path, ['-s', 'sh', program], { env: shellcheck.env });
   });
 
   it('a second restore of the same disk is refused while the first lives, and takes over when it died', async () => {
@@ -202,7 +204,9 @@ describe('words', () => {
     const ended = new Promise<number | null>((resolve) => child.on('close', resolve));
     while (!existsSync(`${place.flat}.part`)) await new Promise((resolve) => setImmediate(resolve));
     process.kill(-child.pid!, 'SIGINT');
-    const opener = spawn(locate('dash'), ['-c', `trap '' PIPE; while :; do echo go >"${gate}"; done`], { stdio: 'ignore' });
+    const opener = spawn(locate('dash'), ['-c', `trap '' PIPE; while :; do echo go >"${gate}"; done`], {
+      stdio: 'ignore',
+    });
     const status = await ended;
     opener.kill('SIGKILL');
     if (words.length > 0) {

@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { type PeerName, requirePeer, writePeerScript } from '../../support/peers.ts';
 import {
   MemoryDisk,
   type ReferenceCodec,
@@ -38,7 +39,7 @@ export interface RunOptions {
   path?: string;
 }
 
-/** Looks a program up as a shell does. */
+/** Looks a program of the system up as a shell does. */
 export function locate(program: string): string {
   const folder = (process.env.PATH ?? '').split(delimiter).find((each) => existsSync(join(each, program)));
   if (!folder) throw new Error(`${program} is needed for this test and is not installed`);
@@ -52,16 +53,15 @@ export function linkFolder(folder: string, programs: Record<string, string>): st
   return folder;
 }
 
-/** PATH of nothing but busybox applets, and the packers that busybox has not. */
-export function busyboxPath(
-  folder: string,
-  more: string[] = ['gpg', 'gpgconf', 'gpg-agent', 'zstd', 'lzop'],
-): string {
-  const busybox = locate('busybox');
-  const applets = execFileSync(busybox, ['--list'], { encoding: 'utf8' }).trim().split('\n');
-  const links: Record<string, string> = Object.fromEntries(applets.map((applet) => [applet, busybox]));
-  for (const program of more) links[program] = locate(program);
-  return linkFolder(folder, links);
+/** Puts programs that a system may lack into a folder, as links or as scripts with their libraries. */
+async function peerFolder(folder: string, names: PeerName[]): Promise<string> {
+  mkdirSync(folder, { recursive: true });
+  for (const name of names) {
+    const found = await requirePeer(name);
+    if (found.root === null) symlinkSync(found.path, join(folder, name));
+    else await writePeerScript(found, join(folder, name));
+  }
+  return folder;
 }
 
 export type ShellName = 'dash' | 'bash --posix' | 'busybox ash';
@@ -114,7 +114,8 @@ export class Place {
   emptyPath = '';
   before!: MemoryDisk;
   after!: MemoryDisk;
-  private busybox = '';
+  private busybox!: { program: string; folder: string };
+  private peers = '';
 
   static async make(options: PlaceOptions = {}): Promise<Place> {
     const place = new Place();
@@ -132,6 +133,11 @@ export class Place {
     place.deltaPath = join(deltaFolder, place.delta.fileName);
     place.emptyPath = join(fullFolder, place.empty.fileName);
     place.put();
+    place.peers = await peerFolder(join(place.root, 'peers'), ['gpg', 'zstd', 'lzop']);
+    const busybox = await requirePeer('busybox');
+    const applets = execFileSync(busybox.path, ['--list'], { encoding: 'utf8' }).trim().split('\n');
+    const links = Object.fromEntries(applets.map((applet) => [applet, busybox.path]));
+    place.busybox = { program: busybox.path, folder: linkFolder(join(place.root, 'busybox'), links) };
     return place;
   }
 
@@ -162,15 +168,18 @@ export class Place {
   }
 
   command(shell: ShellName): [string, ...string[]] {
-    if (shell === 'busybox ash') return [locate('busybox'), 'ash'];
+    if (shell === 'busybox ash') return [this.busybox.program, 'ash'];
     const [name, ...options] = shell.split(' ');
     return [locate(name!), ...options];
   }
 
+  /** PATH of nothing but busybox applets (and the packers that busybox has not), or that of the system. */
   path(shell: ShellName): string {
-    if (shell !== 'busybox ash') return '/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin';
-    this.busybox ||= busyboxPath(join(this.root, 'busybox'));
-    return this.busybox;
+    const own =
+      shell === 'busybox ash'
+        ? [this.busybox.folder]
+        : ['/usr/local/bin', '/usr/bin', '/bin', '/usr/sbin', '/sbin'];
+    return [...own, this.peers].join(delimiter);
   }
 
   /** Runs an archive as a program and waits for its end. */
