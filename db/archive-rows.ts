@@ -8,7 +8,7 @@ export interface ArchiveHeader {
   host: string | null;
   displayName: string | null;
   diskBytes: number | null;
-  /** Disks of the run, `SS disk`; empty if the archive does not tell. */
+  /** Disks of the run, `SS disk` with the disk as file names tell it; empty if the archive does not say. */
   runDisks: string[];
   changedBlocks: number | null;
   /** True for an archive that this program lists but cannot read. */

@@ -3,7 +3,7 @@
  * exports `register...(program, cli)`; it imports the engine only inside its action, so that others start quickly.
  */
 import { type Command, CommanderError } from 'commander';
-import type { ContextOptions, EngineContext } from '../engine/context.ts';
+import type { ContextOptions, EngineContext, HostKeyQuestion } from '../engine/context.ts';
 import { escapeText } from '../engine/display-text.ts';
 import { exitStatusOf, PhdError } from '../errors.ts';
 
@@ -50,6 +50,7 @@ export class Cli {
     const context = await openContext({
       env: this.env,
       onNotice: (message) => this.warn(message),
+      askHostKey: (question) => this.#askHostKey(question),
       ...options,
     });
     try {
@@ -57,6 +58,15 @@ export class Cli {
     } finally {
       await context.close();
     }
+  }
+
+  async #askHostKey(question: HostKeyQuestion): Promise<boolean> {
+    const { askYes } = await import('./prompt.ts');
+    const { host, port, keyType, fingerprint } = question;
+    return askYes(
+      this.streams,
+      `The key of ${host}:${port} is not known yet: ${keyType} ${fingerprint}. Trust it?`,
+    );
   }
 
   /** Reports the failure of one item; the command goes on and `setStatusOf` decides at its end. */

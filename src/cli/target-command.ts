@@ -1,10 +1,11 @@
-/** `phd target list|add|edit|remove`. Secrets are named by their source; none is taken on the command line. */
+/** `phd target list|add|edit|remove|test|speed-test`. Secrets are named by their source; none is taken on the command line. */
 import { type Command, Option } from 'commander';
 import type { TargetChange } from '../engine/configuration.ts';
-import { formatAge } from '../engine/display-text.ts';
+import { formatAge, formatBytes } from '../engine/display-text.ts';
 import { PhdError } from '../errors.ts';
 import type { TargetConfig } from '../model/config.ts';
 import { type Cli, parseWhole } from './cli.ts';
+import { openProgress } from './progress.ts';
 import { printTable } from './table.ts';
 
 /** Settings by their option: key in phd.yaml, placeholder, meaning, kind of value. */
@@ -73,7 +74,7 @@ const SETTINGS: {
 ];
 
 export function registerTarget(program: Command, cli: Cli): void {
-  const target = program.command('target').description('list, add, edit and remove targets');
+  const target = program.command('target').description('list, add, edit, remove and test targets');
   target
     .command('list')
     .description('list the targets and the age of their index')
@@ -115,6 +116,60 @@ export function registerTarget(program: Command, cli: Cli): void {
       const { openPlaces, removeTarget } = await import('../engine/configuration.ts');
       await removeTarget(await openPlaces(cli.env), number);
       cli.print(`target ${number} is removed; its archives are left as they are`);
+    });
+  registerTests(target, cli);
+}
+
+function registerTests(target: Command, cli: Cli): void {
+  target
+    .command('test')
+    .description('try all that a target must be able to do, and clean up')
+    .argument('<number>')
+    .option('--large', 'also write a file of more than 4 GiB')
+    .option('--json', 'JSON lines')
+    .action(async (text: string, options: { large?: boolean; json?: boolean }) => {
+      const number = parseWhole(text, 'number', 1, 9999);
+      await cli.withContext(async (context) => {
+        const { testTarget } = await import('../engine/target-checks.ts');
+        const result = await testTarget(context, number, {
+          largeFile: options.large ?? false,
+          signal: cli.signal,
+          onStep: (step) => {
+            if (options.json) cli.printJson({ event: 'step', target: number, ...step });
+            else cli.print(`${step.ok ? 'ok    ' : 'FAILED'}  ${step.name.padEnd(11)}  ${step.detail}`);
+          },
+        });
+        for (const warning of result.warnings) cli.warn(warning);
+        const failed = result.steps.find((step) => !step.ok);
+        if (failed !== undefined) {
+          throw new PhdError(
+            'TARGET_REFUSED',
+            `target ${number} failed its test at "${failed.name}": ${failed.detail}`,
+          );
+        }
+      });
+    });
+  target
+    .command('speed-test')
+    .description('write 200 MB of zeros to a target and read them back')
+    .argument('<number>')
+    .option('--json', 'JSON lines')
+    .action(async (text: string, options: { json?: boolean }) => {
+      const number = parseWhole(text, 'number', 1, 9999);
+      const view = await openProgress(cli.streams, options.json ?? false);
+      await cli.withContext(async (context) => {
+        const { speedTestTarget } = await import('../engine/target-checks.ts');
+        const result = await speedTestTarget(context, number, {
+          signal: cli.signal,
+          onProgress: (figures) => view.show(figures),
+        }).finally(() => view.end());
+        if (options.json) cli.printJson({ event: 'done', target: number, ...result });
+        else {
+          cli.print(`up    ${formatBytes(result.upBytesPerSecond)}/s`);
+          cli.print(`down  ${formatBytes(result.downBytesPerSecond)}/s`);
+          for (const advice of result.advice) cli.print(advice);
+        }
+      });
     });
 }
 

@@ -13,6 +13,8 @@ import type { HostKeyQuestion } from '../storage/open-storage.ts';
 import type { Storage } from '../storage/storage.ts';
 import { appendLog } from './log-file.ts';
 
+export type { HostKeyQuestion } from '../storage/open-storage.ts';
+
 export interface Passphrases {
   system: string | null;
   master: string | null;

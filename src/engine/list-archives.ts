@@ -2,6 +2,7 @@
 import type { ArchiveCursor, ArchiveFilter } from '../../db/archive-filter.ts';
 import type { ArchiveHeader, ArchiveRow } from '../../db/archive-rows.ts';
 import type { VerifyOutcome } from '../../db/jobs-db.ts';
+import { decodeName, encodeName } from '../archive/names.ts';
 import { PhdError } from '../errors.ts';
 import type { Stamp, Transport } from '../model/archive.ts';
 import type { EngineContext } from './context.ts';
@@ -126,8 +127,9 @@ export async function newestCompleteRun(
       if (missing.length === 0) return { vm: first.vm, uuid: first.uuid, stamp, deltas };
       onPartial(stamp, `disks missing: ${missing.join(', ')}`);
     } catch (error) {
-      if (!(error instanceof PhdError) || error.code !== 'ARCHIVE_DAMAGED') throw error;
-      context.index.markIncomplete(first.id);
+      if (!(error instanceof PhdError)) throw error;
+      if (error.code === 'ARCHIVE_DAMAGED') context.index.markIncomplete(first.id);
+      else if (error.code !== 'FORMAT_UNSUPPORTED') throw error;
       onPartial(stamp, error.message);
     }
   }
@@ -136,6 +138,38 @@ export async function newestCompleteRun(
     'NOT_FOUND',
     `there is no complete run of ${JSON.stringify(wanted.vm)}${until} in the index`,
   );
+}
+
+/**
+ * DELTAs of the newest complete run of a VM (name or UUID), on or before a date or stamp, by SCSI id; with `disk`
+ * that disk alone. Empty if the run has no such disk. Throws NOT_FOUND, USAGE, TARGET_*.
+ */
+export async function newestRun(
+  context: EngineContext,
+  wanted: { vm: string; disk?: string; onOrBefore?: string },
+  onPartial?: (stamp: Stamp, why: string) => void,
+): Promise<ArchiveRow[]> {
+  const until = wanted.onOrBefore === undefined ? {} : { onOrBefore: lastStampOf(wanted.onOrBefore) };
+  const read = (row: ArchiveRow) => readDeltaHeader(context, row);
+  const run = await newestCompleteRun(context, { vm: wanted.vm, ...until }, read, onPartial);
+  return run.deltas.filter((row) => wanted.disk === undefined || row.disk === wanted.disk);
+}
+
+/** What a DELTA's manifest says of its run. Throws ARCHIVE_DAMAGED, TARGET_*. */
+export async function readDeltaHeader(context: EngineContext, row: ArchiveRow): Promise<ArchiveHeader> {
+  const { openDelta } = await import('./delta-reader.ts');
+  const storage = await context.storage(row.targetNumber);
+  const { folder, file, sizeBytes } = row;
+  const { manifest } = await openDelta({ storage, folder, file, sizeBytes }, []);
+  return {
+    runId: manifest.runId,
+    host: manifest.host,
+    displayName: manifest.displayName,
+    diskBytes: manifest.diskBytes,
+    runDisks: manifest.runDisks.map((one) => `${one.scsiId} ${decodeName(encodeName(one.disk))}`),
+    changedBlocks: manifest.changedBlocks,
+    foreign: false,
+  };
 }
 
 async function disksOfRun(
