@@ -332,11 +332,14 @@ export class FtpLine implements Line {
 
   async #untilDrained(socket: Socket): Promise<void> {
     if (socket.destroyed) return;
-    const gone = once(socket, 'close').then(() => undefined);
-    const drained = once(socket, 'drain').then(() => undefined);
-    drained.catch(() => undefined);
-    gone.catch(() => undefined);
-    await within(Promise.race([drained, gone]), this.#login.settings.timeoutMs, this.#what);
+    const stop = new AbortController();
+    const events = ['drain', 'close'].map((event) => once(socket, event, { signal: stop.signal }));
+    for (const event of events) event.catch(() => undefined);
+    try {
+      await within(Promise.race(events), this.#login.settings.timeoutMs, this.#what);
+    } finally {
+      stop.abort();
+    }
     if (socket.destroyed) throw this.#dataError ?? new Error('data connection closed');
   }
 

@@ -9,7 +9,6 @@ import {
   makeServerFolders,
   type RunningServer,
   startServer,
-  TEST_PASSWORD,
   TEST_UID,
   TEST_USER,
 } from './own-namespace.ts';
@@ -135,12 +134,18 @@ export async function startPureFtpd(
   const folders = await makeServerFolders('pure-ftpd');
   const users = path.join(folders.base, 'users');
   const database = path.join(folders.base, 'users.pdb');
-  const words = ['useradd', TEST_USER, '-f', users, '-F', database, '-u', `${TEST_UID}`, '-g', `${TEST_UID}`];
-  execFileSync(passwordProgram.path, [...words, '-d', folders.home, '-m'], {
-    env: passwordProgram.env,
-    input: `${TEST_PASSWORD}\n${TEST_PASSWORD}\n`,
-    stdio: ['pipe', 'ignore', 'pipe'],
-  });
+  // Written by hand: `pure-pw useradd` takes a hash that costs seconds at every login.
+  const account = [
+    TEST_USER,
+    folders.passwordHash,
+    TEST_UID,
+    TEST_UID,
+    '',
+    folders.home,
+    ...Array(12).fill(''),
+  ];
+  writeFileSync(users, `${account.join(':')}\n`, { mode: 0o600 });
+  execFileSync(passwordProgram.path, ['mkdb', database, '-f', users], { env: passwordProgram.env });
   const port = options.port ?? (await freePort());
   const args = [
     '-S',
