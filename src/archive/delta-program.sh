@@ -776,6 +776,7 @@ find_full() {
 settle_full() {
   full_url=''
   find_full || return
+  [ "$full_error" != said ] || return 7
   chosen=$full_path
   [ -n "$chosen" ] || chosen=$full_url
   if [ -z "$chosen" ] && [ "$autorun" = 1 ]; then
@@ -1361,6 +1362,8 @@ finish_disk() {
     fi
   fi
   sync_file "$final"
+  # The new name must reach the disk too.
+  ! have sync || sync
   work='' owns_work=0 last_flat=$final
 }
 

@@ -356,6 +356,7 @@ describe('passphrases', () => {
     for (const env of wrong) {
       const run = await place.run('dash', place.deltaPath, ['autorun', 'restore'], { env });
       expect(run.status).toBe(7);
+      expect(run.stderr.trim().split('\n')).toHaveLength(1);
       expect(place.outNames()).toEqual([]);
     }
   });
@@ -375,6 +376,36 @@ describe('passphrases', () => {
     const wrong = { USE_DPASS: 'of the delta', USE_FPASS: 'of the delta' };
     const run = await place.run('dash', join(folder, delta.fileName), ['autorun', 'full'], { env: wrong });
     expect(run.status).toBe(7);
-    expect(run.stderr).toContain('FULL');
+    expect(run.stderr).toMatch(/^Error: .*FULL.*\n$/);
+  });
+});
+
+describe('on an ESX host', () => {
+  it('vmkfstools makes the disk, which is then filled, and vim-cmd registers the VMX after a yes', async () => {
+    const content = Buffer.from('displayName = "x"\n');
+    const before = MemoryDisk.from(noise(64 * 4096, 1), 4096);
+    const place = await Place.make({
+      before,
+      after: before.copy().set(0, noise(4096, 2)).set(9, null),
+      files: [{ kind: 'vmx', name: 'my vm.vmx', content }],
+    });
+    const tools = join(place.root, 'esx');
+    mkdirSync(tools);
+    const log = join(place.root, 'esx.log');
+    const record = `for each; do printf '[%s]' "$each"; done >>"${log}"; echo >>"${log}"`;
+    const make = `#!/bin/sh\n${record}\nfor goal; do :; done\necho host >"$goal"\ndd if=/dev/null of="\${goal%.vmdk}-flat.vmdk" bs=1 count=0 seek=262144 2>/dev/null\n`;
+    writeFileSync(join(tools, 'vmkfstools'), make, { mode: 0o755 });
+    writeFileSync(join(tools, 'vim-cmd'), `#!/bin/sh\n${record}\n`, { mode: 0o755 });
+    const path = `${tools}:${place.path('busybox ash')}`;
+    const run = await place.run('busybox ash', place.deltaPath, ['autorun', 'restore'], { path });
+    expect(run, run.stderr).toMatchObject({ status: 0, stderr: '' });
+    expect(place.isRestored(place.after)).toBe(true);
+    expect(readFileSync(join(place.out, 'RedHat_VM1.vmdk'), 'utf8')).toBe('host\n');
+    const input = `V\n1\n${place.out}\nyes\nQ\n`;
+    expect((await place.run('busybox ash', place.deltaPath, [], { path, input })).status).toBe(0);
+    expect(readFileSync(log, 'utf8')).toBe(
+      `[-c][256k][-a][lsilogic][${place.out}/RedHat_VM1.vmdk]\n[solo/registervm][${place.out}/my vm.vmx]\n`,
+    );
+    place.remove();
   });
 });
