@@ -3,19 +3,32 @@
 import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
+import { registerBackup } from './cli/backup-command.ts';
 import { Cli, type CliStreams } from './cli/cli.ts';
 import { registerConfig } from './cli/config-command.ts';
 import { registerIndex } from './cli/index-command.ts';
 import { registerList } from './cli/list-command.ts';
 import { registerLog } from './cli/log-command.ts';
 import { registerPassphrase } from './cli/passphrase-command.ts';
+import { registerRestore } from './cli/restore-command.ts';
+import { registerStub } from './cli/stub-command.ts';
 import { registerTarget } from './cli/target-command.ts';
+import { registerVerify } from './cli/verify-command.ts';
+import { registerVmx } from './cli/vmx-command.ts';
 import { PhdError } from './errors.ts';
 
 /** Every command file, in the order of the help. */
 const REGISTRARS: ((program: Command, cli: Cli) => void)[] = [
+  registerBackup,
   registerIndex,
   registerList,
+  registerRestore,
+  registerVerify,
+  (program, cli) => registerVmx(program, cli),
+  (program, cli) =>
+    registerStub(program, cli, async (flatPath, type, adapterType) =>
+      (await import('./engine/index.ts')).writeStub(flatPath, type, adapterType),
+    ),
   registerTarget,
   registerConfig,
   registerPassphrase,

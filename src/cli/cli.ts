@@ -76,6 +76,26 @@ export class Cli {
     return failure;
   }
 
+  /** The same with the JSON line that names the item. */
+  reportItemError(error: unknown, item: string, isJson: boolean): PhdError {
+    const failure = this.reportError(error);
+    if (isJson) {
+      this.printJson({
+        event: 'error',
+        archive: item,
+        disk: null,
+        bytes: 0,
+        totalBytes: 0,
+        percent: 0,
+        bytesPerSecond: 0,
+        remainingSeconds: null,
+        code: failure.code,
+        message: failure.message,
+      });
+    }
+    return failure;
+  }
+
   /** Sets the exit status from the failures of all items (spec section 12). */
   setStatusOf(failures: readonly PhdError[]): void {
     this.#status = exitStatusOf(failures.map((one) => one.code));

@@ -1,16 +1,23 @@
 /** Verifies archives to the last byte, and disks against archives; what was found is kept with its date. */
-import fs from 'node:fs/promises';
+
 import { createHash } from 'node:crypto';
-import { decodeEndRecord } from '../archive/map.ts';
+import fs from 'node:fs/promises';
 import { blockSizeBytes, DIGEST_BYTES, type Geometry, geometryOf } from '../archive/geometry.ts';
-import { seekTableBytes, seekTableEntry, seekTableFooter, seekTableHead, skippableFrameBytes } from '../archive/zstd-frame.ts';
-import type { ArchiveName } from '../model/archive.ts';
+import { decodeEndRecord } from '../archive/map.ts';
+import {
+  seekTableBytes,
+  seekTableEntry,
+  seekTableFooter,
+  seekTableHead,
+  skippableFrameBytes,
+} from '../archive/zstd-frame.ts';
 import { compareDisk, placeStream } from '../blocks/check-disk.ts';
 import { DiskFiller, groupMembers, type WantedMember } from '../blocks/fill-disk.ts';
 import { BlockPool } from '../blocks/pool.ts';
 import type { BlockFailure } from '../blocks/tasks.ts';
 import { decryptStream } from '../crypt/message.ts';
 import { fromErrno, PhdError } from '../errors.ts';
+import type { ArchiveName } from '../model/archive.ts';
 import { type ByteSource, readRange } from '../model/byte-source.ts';
 import { type ArchivePlace, placePath, placeText, storedBytes } from './archive-place.ts';
 import type { OperationHooks } from './backup.ts';
@@ -23,8 +30,8 @@ import { type DiskMap, saveMap } from './map-file.ts';
 import { OnePassSource } from './one-pass-source.ts';
 import { passphrasesToRead } from './passphrase-order.ts';
 import { Progress } from './progress.ts';
-import { type ArchiveRef, findArchive, openRestoreSource } from './restore-source.ts';
 import { countSources } from './restore-blocks.ts';
+import { type ArchiveRef, findArchive, openRestoreSource } from './restore-source.ts';
 import { deltaFileName } from './run-place.ts';
 import { openScratch, type Scratch } from './scratch.ts';
 import { readArchiveFiles } from './vm-files.ts';
@@ -50,7 +57,11 @@ interface Verifying {
  * Verifies one archive: every stored byte, every block. The outcome is kept with its date for lists. Returns only if
  * all is good; throws ARCHIVE_DAMAGED, DIGEST_MISMATCH, PASSPHRASE_*, TARGET_*, NOT_FOUND, CANCELLED.
  */
-export async function verifyArchive(ctx: EngineContext, ref: ArchiveRef, hooks: OperationHooks = {}): Promise<VerifyResult> {
+export async function verifyArchive(
+  ctx: EngineContext,
+  ref: ArchiveRef,
+  hooks: OperationHooks = {},
+): Promise<VerifyResult> {
   const { place, name } = await findArchive(ref, hooks.signal);
   const startedMs = performance.now();
   const scratch = await openScratch(ctx.places.stateDir);
@@ -59,10 +70,17 @@ export async function verifyArchive(ctx: EngineContext, ref: ArchiveRef, hooks: 
     const verifying: Verifying = { ctx, place, name, passphrases, scratch, hooks };
     const blocks = name.kind === 'full' ? await verifyFull(verifying) : await verifyDelta(verifying);
     keep(ctx, place, 'good', '');
-    return { archive: placeText(place), kind: name.kind, blocks, bytes: place.sizeBytes, seconds: (performance.now() - startedMs) / 1000 };
+    return {
+      archive: placeText(place),
+      kind: name.kind,
+      blocks,
+      bytes: place.sizeBytes,
+      seconds: (performance.now() - startedMs) / 1000,
+    };
   } catch (error) {
     const translated = fromErrno(error, placeText(place));
-    if (['ARCHIVE_DAMAGED', 'DIGEST_MISMATCH'].includes(translated.code)) keep(ctx, place, 'damaged', translated.message);
+    if (['ARCHIVE_DAMAGED', 'DIGEST_MISMATCH'].includes(translated.code))
+      keep(ctx, place, 'damaged', translated.message);
     else if (['PASSPHRASE_MISSING', 'PASSPHRASE_WRONG', 'FORMAT_UNSUPPORTED'].includes(translated.code)) {
       keep(ctx, place, 'unreadable', translated.message);
     }
@@ -72,17 +90,33 @@ export async function verifyArchive(ctx: EngineContext, ref: ArchiveRef, hooks: 
   }
 }
 
-function keep(ctx: EngineContext, place: ArchivePlace, result: 'good' | 'damaged' | 'unreadable', detail: string): void {
+function keep(
+  ctx: EngineContext,
+  place: ArchivePlace,
+  result: 'good' | 'damaged' | 'unreadable',
+  detail: string,
+): void {
   const { storage, folder, file, sizeBytes } = place;
   if (storage.number === 0) return;
-  ctx.jobs.recordVerify({ targetNumber: storage.number, folder, file, sizeBytes, verifiedAt: ctx.clock.now().toISOString(), result, detail });
+  ctx.jobs.recordVerify({
+    targetNumber: storage.number,
+    folder,
+    file,
+    sizeBytes,
+    verifiedAt: ctx.clock.now().toISOString(),
+    result,
+    detail,
+  });
 }
 
 /** The digest kept when the archive was written here finds what recomputed digests would hide. */
 function requireWritten({ ctx, place }: Verifying, sha256: string): void {
   const written = ctx.jobs.written(place.storage.number, place.folder, place.file);
   if (written && (written.sha256 !== sha256 || written.sizeBytes !== place.sizeBytes)) {
-    throw new PhdError('DIGEST_MISMATCH', `${placeText(place)} is not the file that was written there on ${written.writtenAt}`);
+    throw new PhdError(
+      'DIGEST_MISMATCH',
+      `${placeText(place)} is not the file that was written there on ${written.writtenAt}`,
+    );
   }
 }
 
@@ -96,12 +130,16 @@ async function verifyFull(verifying: Verifying): Promise<number> {
     throw new PhdError('FORMAT_UNSUPPORTED', `${placeText(place)} carries no digests: it cannot be verified`);
   }
   if (full.head.stamp !== name.stamp || full.head.disk === '') {
-    throw new PhdError('ARCHIVE_DAMAGED', `${placeText(place)}: its name and its head (${full.head.disk}, ${full.head.stamp}) disagree; it was renamed`);
+    throw new PhdError(
+      'ARCHIVE_DAMAGED',
+      `${placeText(place)}: its name and its head (${full.head.disk}, ${full.head.stamp}) disagree; it was renamed`,
+    );
   }
   const map = await saveMap(verifying.scratch.file('full.map'), full.end, full.pages());
   await requireSameAsDelta(verifying, map);
   if (full.codec === 'zstd') await verifySeekTable(full, map);
-  if (name.encrypted) return await checkMembers(verifying, full.plain, full.codec, allMembers(map), map.end.geometry);
+  if (name.encrypted)
+    return await checkMembers(verifying, full.plain, full.codec, allMembers(map), map.end.geometry);
   const once = new OnePassSource(full.plain);
   try {
     const blocks = await checkMembers(verifying, once, full.codec, allMembers(map), map.end.geometry);
@@ -116,7 +154,11 @@ async function verifyFull(verifying: Verifying): Promise<number> {
 async function authenticate(verifying: Verifying, stored: ByteSource): Promise<string> {
   const { place, passphrases, hooks } = verifying;
   const hash = createHash('sha256');
-  const progress = new Progress(hooks.onProgress, { label: place.file, phase: 'authenticate', totalBytes: stored.sizeBytes });
+  const progress = new Progress(hooks.onProgress, {
+    label: place.file,
+    phase: 'authenticate',
+    totalBytes: stored.sizeBytes,
+  });
   const tee = (async function* (): AsyncGenerator<Buffer> {
     for await (const chunk of stored.read(0, stored.sizeBytes)) {
       hash.update(chunk);
@@ -136,7 +178,10 @@ async function requireSameAsDelta(verifying: Verifying, map: DiskMap): Promise<v
   if (!delta) return;
   const { record } = await readMapPart(delta);
   if (!decodeEndRecord(record).mapDigest.equals(map.end.mapDigest)) {
-    throw new PhdError('DIGEST_MISMATCH', `${placeText(verifying.place)} and its DELTA ${delta.place.file} are of different disks`);
+    throw new PhdError(
+      'DIGEST_MISMATCH',
+      `${placeText(verifying.place)} and its DELTA ${delta.place.file} are of different disks`,
+    );
   }
 }
 
@@ -158,7 +203,8 @@ async function* allMembers(map: DiskMap): AsyncGenerator<WantedMember> {
       offsetBytes += memberBytes;
     }
   }
-  if (offsetBytes !== map.end.tableOffset) throw new PhdError('ARCHIVE_DAMAGED', 'blocks and index map of the FULL do not meet');
+  if (offsetBytes !== map.end.tableOffset)
+    throw new PhdError('ARCHIVE_DAMAGED', 'blocks and index map of the FULL do not meet');
 }
 
 async function checkMembers(
@@ -169,7 +215,11 @@ async function checkMembers(
   geometry: Geometry,
 ): Promise<number> {
   const { place, hooks } = verifying;
-  const progress = new Progress(hooks.onProgress, { label: place.file, phase: 'verify', totalBytes: place.sizeBytes });
+  const progress = new Progress(hooks.onProgress, {
+    label: place.file,
+    phase: 'verify',
+    totalBytes: place.sizeBytes,
+  });
   const failures: BlockFailure[] = [];
   let blocks = 0;
   const pool = new BlockPool(geometry.blockBytes);
@@ -197,7 +247,10 @@ function requireNone(failures: BlockFailure[], what: string, geometry: Geometry)
   const [first] = failures.sort((a, b) => a.block - b.block);
   if (!first) return;
   const others = failures.length > 1 ? ` and ${failures.length - 1} more` : '';
-  throw new PhdError('DIGEST_MISMATCH', `${what}: block ${first.block} (byte ${first.block * geometry.blockBytes})${others}: ${first.reason}`);
+  throw new PhdError(
+    'DIGEST_MISMATCH',
+    `${what}: block ${first.block} (byte ${first.block * geometry.blockBytes})${others}: ${first.reason}`,
+  );
 }
 
 /** The published table at the end of a zstd FULL must tell what the map tells. */
@@ -221,19 +274,29 @@ async function verifySeekTable(full: OpenFull, map: DiskMap): Promise<void> {
   hash.update(seekTableFooter(frameCount));
   const tableBytes = seekTableBytes(frameCount);
   const stored = createHash('sha256');
-  for await (const chunk of full.plain.read(full.plain.sizeBytes - tableBytes, tableBytes)) stored.update(chunk);
-  if (!stored.digest().equals(hash.digest())) throw new PhdError('ARCHIVE_DAMAGED', `${placeText(full.place)}: its seekable table is damaged`);
+  for await (const chunk of full.plain.read(full.plain.sizeBytes - tableBytes, tableBytes))
+    stored.update(chunk);
+  if (!stored.digest().equals(hash.digest()))
+    throw new PhdError('ARCHIVE_DAMAGED', `${placeText(full.place)}: its seekable table is damaged`);
 }
 
 /** An lzop FULL is proved by the map of its empty DELTA. */
 async function verifyLzop(verifying: Verifying, plain: ByteSource): Promise<number> {
   const { place, hooks, scratch } = verifying;
   const delta = await emptyDelta(verifying);
-  if (!delta) throw new PhdError('FORMAT_UNSUPPORTED', `${placeText(place)}: an lzop FULL is proved by its empty DELTA, which is not there`);
+  if (!delta)
+    throw new PhdError(
+      'FORMAT_UNSUPPORTED',
+      `${placeText(place)}: an lzop FULL is proved by its empty DELTA, which is not there`,
+    );
   const { record, pages } = await readMapPart(delta);
   const map = await saveMap(scratch.file('full.map'), decodeEndRecord(record), pages);
   const { geometry } = map.end;
-  const progress = new Progress(hooks.onProgress, { label: place.file, phase: 'verify', totalBytes: geometry.diskBytes });
+  const progress = new Progress(hooks.onProgress, {
+    label: place.file,
+    phase: 'verify',
+    totalBytes: geometry.diskBytes,
+  });
   const failures: BlockFailure[] = [];
   const pool = new BlockPool(geometry.blockBytes);
   const once = new OnePassSource(plain);
@@ -258,18 +321,26 @@ async function verifyLzop(verifying: Verifying, plain: ByteSource): Promise<numb
 
 async function verifyDelta(verifying: Verifying): Promise<number> {
   const { place, name, passphrases, scratch, hooks } = verifying;
-  if (name.generation === 2) throw new PhdError('FORMAT_UNSUPPORTED', `${placeText(place)}: a DELTA of esXpress version 2 cannot be verified`);
+  if (name.generation === 2)
+    throw new PhdError(
+      'FORMAT_UNSUPPORTED',
+      `${placeText(place)}: a DELTA of esXpress version 2 cannot be verified`,
+    );
   const delta = await openDelta(place, passphrases, hooks.signal);
   const { manifest } = delta;
   if (manifest.stamp !== name.stamp || manifest.fullStamp !== name.fullStamp) {
-    throw new PhdError('ARCHIVE_DAMAGED', `${placeText(place)}: its name and its manifest (${manifest.disk}, ${manifest.stamp}) disagree; it was renamed`);
+    throw new PhdError(
+      'ARCHIVE_DAMAGED',
+      `${placeText(place)}: its name and its manifest (${manifest.disk}, ${manifest.stamp}) disagree; it was renamed`,
+    );
   }
   await verifyHead(delta);
   const maps = await loadMaps(delta, scratch);
   if (delta.part('map')) {
     const { record, pages } = await readMapPart(delta);
     const map = await saveMap(scratch.file('part.map'), decodeEndRecord(record), pages);
-    if (!map.end.mapDigest.equals(maps.fullMapDigest)) throw new PhdError('DIGEST_MISMATCH', `${placeText(place)}: its parts name different disks`);
+    if (!map.end.mapDigest.equals(maps.fullMapDigest))
+      throw new PhdError('DIGEST_MISMATCH', `${placeText(place)}: its parts name different disks`);
   }
   const files = readArchiveFiles(delta);
   for (let next = await files.next(); !next.done; next = await files.next());
@@ -287,7 +358,11 @@ async function verifyDelta(verifying: Verifying): Promise<number> {
 async function verifyHead(delta: OpenDelta): Promise<void> {
   const head = await readRange(delta.stored, 0, delta.headBytes);
   const sha256 = createHash('sha256').update(head).digest('hex');
-  if (sha256 !== delta.headSha256) throw new PhdError('DIGEST_MISMATCH', `${placeText(delta.place)}: the program at its beginning is damaged`);
+  if (sha256 !== delta.headSha256)
+    throw new PhdError(
+      'DIGEST_MISMATCH',
+      `${placeText(delta.place)}: the program at its beginning is damaged`,
+    );
 }
 
 async function verifyPayload(verifying: Verifying, delta: OpenDelta, maps: DeltaMaps): Promise<number> {
@@ -297,7 +372,8 @@ async function verifyPayload(verifying: Verifying, delta: OpenDelta, maps: Delta
   const members = (async function* (): AsyncGenerator<WantedMember> {
     let offsetBytes = 0;
     for await (const entry of maps.payload()) {
-      if (entry.block >= geometry.blockCount) throw new PhdError('ARCHIVE_DAMAGED', `${placeText(delta.place)}: a block lies beyond the disk`);
+      if (entry.block >= geometry.blockCount)
+        throw new PhdError('ARCHIVE_DAMAGED', `${placeText(delta.place)}: a block lies beyond the disk`);
       yield { block: entry.block, offsetBytes, memberBytes: entry.memberBytes, digest: entry.digest };
       offsetBytes += entry.memberBytes;
     }
@@ -318,18 +394,33 @@ export async function verifyDisk(
   try {
     const source = await openRestoreSource(ctx, against, scratch, hooks, chosenFull);
     const { fullMap } = source;
-    if (!fullMap) throw new PhdError('FORMAT_UNSUPPORTED', `${against.file} carries no digests: no disk can be verified against it`);
+    if (!fullMap)
+      throw new PhdError(
+        'FORMAT_UNSUPPORTED',
+        `${against.file} carries no digests: no disk can be verified against it`,
+      );
     const geometry = geometryOf(source.diskBytes, fullMap.end.geometry.blockBytes);
     await countSources(source, geometry, () => undefined);
     const failures = await compareFlat(flatPath, geometry, expectedRegions(fullMap, source.maps), hooks);
     requireNone(failures, flatPath, geometry);
-    return { archive: placeText((source.delta ?? source.full).place), kind: 'disk', blocks: geometry.blockCount, bytes: geometry.diskBytes, seconds: (performance.now() - startedMs) / 1000 };
+    return {
+      archive: placeText((source.delta ?? source.full).place),
+      kind: 'disk',
+      blocks: geometry.blockCount,
+      bytes: geometry.diskBytes,
+      seconds: (performance.now() - startedMs) / 1000,
+    };
   } finally {
     await scratch.remove();
   }
 }
 
-async function compareFlat(flatPath: string, geometry: Geometry, regions: ReturnType<typeof expectedRegions>, hooks: OperationHooks): Promise<BlockFailure[]> {
+async function compareFlat(
+  flatPath: string,
+  geometry: Geometry,
+  regions: ReturnType<typeof expectedRegions>,
+  hooks: OperationHooks,
+): Promise<BlockFailure[]> {
   const handle = await fs.open(flatPath, 'r').catch((error) => {
     throw fromErrno(error, `cannot read ${flatPath}`);
   });
@@ -337,9 +428,16 @@ async function compareFlat(flatPath: string, geometry: Geometry, regions: Return
   try {
     const { size } = await handle.stat();
     if (size !== geometry.diskBytes && size !== 0) {
-      throw new PhdError('DIGEST_MISMATCH', `${flatPath} has ${size} bytes, the archive says ${geometry.diskBytes}`);
+      throw new PhdError(
+        'DIGEST_MISMATCH',
+        `${flatPath} has ${size} bytes, the archive says ${geometry.diskBytes}`,
+      );
     }
-    const progress = new Progress(hooks.onProgress, { label: flatPath, phase: 'verify', totalBytes: geometry.diskBytes });
+    const progress = new Progress(hooks.onProgress, {
+      label: flatPath,
+      phase: 'verify',
+      totalBytes: geometry.diskBytes,
+    });
     const failures: BlockFailure[] = [];
     const note = (blocks: number[], bad: BlockFailure[]): void => {
       if (failures.length < 1000) failures.push(...bad);

@@ -1,0 +1,111 @@
+/** `phd backup`: VM folders onto a target. */
+import type { Command } from 'commander';
+import type { BackupRequest, BackupResult } from '../engine/backup.ts';
+import { formatBytes } from '../engine/display-text.ts';
+import { PhdError } from '../errors.ts';
+import { type Cli, parseChoice, parseWhole } from './cli.ts';
+import { withHooks } from './operation-hooks.ts';
+
+interface Words {
+  target?: string;
+  full?: boolean;
+  delta?: boolean;
+  codec?: string;
+  level?: string;
+  encrypt?: boolean;
+  image?: string[];
+  assumeOff?: boolean;
+  json?: boolean;
+}
+
+const MAX_LEVEL = { gzip: 9, zstd: 19, lzop: 9 } as const;
+
+export function registerBackup(program: Command, cli: Cli): void {
+  program
+    .command('backup')
+    .summary('back up VMs')
+    .description('back up all disks of VM folders: a FULL the first time, then DELTAs against it')
+    .argument('<VM_FOLDER...>', 'folder of a VM on a datastore')
+    .option('--target <N>', 'target to write to')
+    .option('--full', 'make FULLs')
+    .option('--delta', 'make DELTAs, also if more than half has changed')
+    .option('--codec <CODEC>', 'of FULLs: gzip, zstd or lzop')
+    .option('--level <L>', 'of the codec')
+    .option('--encrypt', 'encrypt with the configured passphrases')
+    .option('--no-encrypt', 'do not encrypt, whatever is configured')
+    .option('--image <FILE...>', 'further raw images or devices to take as disks')
+    .option('--assume-off', 'back up although something has the disk open for writing')
+    .option('--json', 'JSON lines')
+    .action(async (folders: string[], words: Words) => {
+      const request = requestOf(words);
+      await cli.withContext(async (context) => {
+        const { backup } = await import('../engine/backup.ts');
+        const failures: PhdError[] = [];
+        for (const folder of folders) {
+          try {
+            const result = await withHooks(cli, words.json ?? false, (hooks) =>
+              backup(context, { ...request, folder }, hooks),
+            );
+            failures.push(...report(cli, result, words.json ?? false));
+          } catch (error) {
+            if (cli.signal.aborted) throw error;
+            failures.push(cli.reportItemError(error, folder, words.json ?? false));
+          }
+        }
+        cli.setStatusOf(failures);
+      });
+    });
+}
+
+function requestOf(words: Words): Omit<BackupRequest, 'folder'> {
+  if (words.full && words.delta) throw new PhdError('USAGE', '--full and --delta exclude each other');
+  const codec =
+    words.codec === undefined ? undefined : parseChoice(words.codec, '--codec', ['gzip', 'zstd', 'lzop']);
+  return {
+    mode: words.full ? 'full' : words.delta ? 'delta' : 'auto',
+    ...(words.target === undefined ? {} : { target: parseWhole(words.target, '--target', 1, 9999) }),
+    ...(codec === undefined ? {} : { codec }),
+    ...(words.level === undefined
+      ? {}
+      : { level: parseWhole(words.level, '--level', 1, MAX_LEVEL[codec ?? 'gzip']) }),
+    ...(words.encrypt === undefined ? {} : { encrypt: words.encrypt }),
+    ...(words.image === undefined ? {} : { images: words.image }),
+    assumeOff: words.assumeOff ?? false,
+  };
+}
+
+function report(cli: Cli, result: BackupResult, isJson: boolean): PhdError[] {
+  for (const one of result.disks) {
+    const archive = `${result.targetNumber}:${one.folder}/${one.deltaFile}`;
+    if (isJson) {
+      cli.printJson({
+        event: 'done',
+        archive,
+        full: `${result.targetNumber}:${one.folder}/${one.fullFile}`,
+        vm: result.vm,
+        uuid: result.uuid,
+        runId: result.runId,
+        disk: one.disk,
+        mode: one.mode,
+        bytes: one.diskBytes,
+        totalBytes: one.diskBytes,
+        archiveBytes: one.archiveBytes,
+        changedBlocks: one.changedBlocks,
+        percent: 100,
+        seconds: one.seconds,
+        bytesPerSecond: one.diskBytes / Math.max(0.001, one.seconds),
+        remainingSeconds: 0,
+        code: null,
+        message: one.reason,
+      });
+      continue;
+    }
+    const kind = one.mode === 'full' ? 'FULL ' : 'DELTA';
+    const rate = formatBytes(one.diskBytes / Math.max(0.001, one.seconds));
+    cli.print(`${kind} ${archive}`);
+    cli.print(
+      `      disk ${one.disk}, ${formatBytes(one.diskBytes)} as ${formatBytes(one.archiveBytes)} in ${one.seconds.toFixed(1)} s (${rate}/s): ${one.reason}`,
+    );
+  }
+  return result.failed.map(({ disk, error }) => cli.reportItemError(error, disk, isJson));
+}

@@ -1,0 +1,25 @@
+/** Ties a long operation to the command line: progress, warnings, ^C. */
+import type { OperationHooks } from '../engine/backup.ts';
+import type { Cli } from './cli.ts';
+import { openProgress } from './progress.ts';
+
+/** Runs `work` with hooks; the bar is off the screen whenever a line is printed, and at the end. */
+export async function withHooks<T>(
+  cli: Cli,
+  isJson: boolean,
+  work: (hooks: OperationHooks) => Promise<T>,
+): Promise<T> {
+  const view = await openProgress(cli.streams, isJson);
+  try {
+    return await work({
+      signal: cli.signal,
+      onProgress: (event) => view.show({ ...event, label: `${event.label} (${event.phase})` }),
+      onWarning: (message) => {
+        view.end();
+        cli.warn(message);
+      },
+    });
+  } finally {
+    view.end();
+  }
+}

@@ -1,0 +1,162 @@
+/** `phd restore`: one archive, or all disks of a VM, into a folder. */
+import type { Command } from 'commander';
+import type { EngineContext } from '../engine/context.ts';
+import { formatBytes } from '../engine/display-text.ts';
+import type { RestoreRequest, RestoreResult } from '../engine/restore.ts';
+import type { ArchiveRef } from '../engine/restore-source.ts';
+import { PhdError } from '../errors.ts';
+import type { Cli } from './cli.ts';
+import { withHooks } from './operation-hooks.ts';
+
+interface Words {
+  vm?: string;
+  date?: string;
+  disk?: string;
+  to: string;
+  name?: string;
+  full?: string;
+  inPlace?: boolean;
+  verify?: boolean;
+  vmx?: boolean;
+  assumeOff?: boolean;
+  salvage?: boolean;
+  acceptUnproved?: boolean;
+  json?: boolean;
+}
+
+export function registerRestore(program: Command, cli: Cli): void {
+  program
+    .command('restore')
+    .summary('restore disks')
+    .description('restore an archive, or the disks of a VM, into a folder; every block is proved')
+    .argument('[ARCHIVE]', 'path of a file, or N:folder/file on target N')
+    .option('--vm <NAME_OR_UUID>', 'the newest complete run of this VM')
+    .option('--date <D>', 'its newest run on or before this date')
+    .option('--disk <NAME>', 'only this disk of the run')
+    .requiredOption('--to <FOLDER>', 'folder to restore into, made if missing')
+    .option('--name <DISK>', 'another name for the disk')
+    .option('--full <ARCHIVE>', 'the FULL to use instead of the one that is found')
+    .option('--in-place', 'write only differing blocks over the disk that is there')
+    .option('--verify', 'read the finished disk again and compare')
+    .option('--vmx', 'also restore VMX, NVRAM and logs')
+    .option('--assume-off', 'restore although it cannot be known that the VM is off')
+    .option('--salvage', 'zero-fill what is good nowhere, into a file named .damaged')
+    .option('--accept-unproved', 'restore an archive without digests')
+    .option('--json', 'JSON lines')
+    .action(async (archive: string | undefined, words: Words) => {
+      checkWords(archive, words);
+      await cli.withContext(async (context) => {
+        const failures: PhdError[] = [];
+        const refs = await refsOf(cli, context, archive, words);
+        if (refs.length > 1 && words.name !== undefined) {
+          throw new PhdError('USAGE', `--name needs a single disk; this run has ${refs.length}`);
+        }
+        for (const ref of refs) {
+          try {
+            await restoreOne(cli, context, ref, words);
+          } catch (error) {
+            if (cli.signal.aborted) throw error;
+            failures.push(
+              cli.reportItemError(
+                error,
+                `${ref.storage.number}:${ref.folder}/${ref.file}`,
+                words.json ?? false,
+              ),
+            );
+          }
+        }
+        if (words.vmx && refs[0]) failures.push(...(await vmxOf(cli, context, refs[0], words)));
+        cli.setStatusOf(failures);
+      });
+    });
+}
+
+function checkWords(archive: string | undefined, words: Words): void {
+  if ((archive === undefined) === (words.vm === undefined)) {
+    throw new PhdError('USAGE', 'name either an ARCHIVE or a VM with --vm: see phd restore --help');
+  }
+  if (archive !== undefined && (words.date !== undefined || words.disk !== undefined)) {
+    throw new PhdError('USAGE', '--date and --disk go with --vm');
+  }
+}
+
+async function refsOf(
+  cli: Cli,
+  context: EngineContext,
+  archive: string | undefined,
+  words: Words,
+): Promise<ArchiveRef[]> {
+  const { archiveRef, refsOfVm } = await import('../engine/choose-run.ts');
+  if (archive !== undefined) return [await archiveRef(context, archive)];
+  const { indexTargets } = await import('../engine/index-targets.ts');
+  for (const { error } of await indexTargets(context, { scope: 'old', signal: cli.signal }))
+    if (error) cli.warn(error.message);
+  return await refsOfVm(
+    context,
+    { vm: words.vm as string, disk: words.disk, onOrBefore: words.date },
+    (message) => cli.warn(message),
+  );
+}
+
+async function restoreOne(cli: Cli, context: EngineContext, ref: ArchiveRef, words: Words): Promise<void> {
+  const { restore } = await import('../engine/restore.ts');
+  const { archiveRef } = await import('../engine/choose-run.ts');
+  const request: RestoreRequest = {
+    archive: ref,
+    ...(words.full === undefined ? {} : { full: await archiveRef(context, words.full) }),
+    to: words.to,
+    ...(words.name === undefined ? {} : { name: words.name }),
+    inPlace: words.inPlace,
+    verify: words.verify,
+    assumeOff: words.assumeOff,
+    salvage: words.salvage,
+    acceptUnproved: words.acceptUnproved,
+  };
+  const result = await withHooks(cli, words.json ?? false, (hooks) => restore(context, request, hooks));
+  report(cli, result, words.json ?? false);
+}
+
+function report(cli: Cli, result: RestoreResult, isJson: boolean): void {
+  if (isJson) {
+    const { seconds, diskBytes, ...rest } = result;
+    const rate = diskBytes / Math.max(0.001, seconds);
+    cli.printJson({
+      event: 'done',
+      ...rest,
+      bytes: diskBytes,
+      totalBytes: diskBytes,
+      percent: 100,
+      seconds,
+      bytesPerSecond: rate,
+      remainingSeconds: 0,
+      code: null,
+      message: null,
+    });
+    return;
+  }
+  const { totalBlocks, fromFull, fromDelta, zero, kept, retried } = result;
+  cli.print(
+    `Total blocks: ${totalBlocks}, from FULL ${fromFull}, from DELTA ${fromDelta}, zero ${zero}, kept ${kept}, retried ${retried}`,
+  );
+  const rate = formatBytes(result.diskBytes / Math.max(0.001, result.seconds));
+  const proof = result.unproved
+    ? 'UNPROVED'
+    : result.verified
+      ? 'ALL BLOCKS PROVED, DISK READ AGAIN'
+      : 'ALL BLOCKS PROVED';
+  cli.print(
+    `${proof}: ${result.flatPath} restored, ${formatBytes(result.diskBytes)} in ${result.seconds.toFixed(1)} s (${rate}/s)`,
+  );
+}
+
+async function vmxOf(cli: Cli, context: EngineContext, ref: ArchiveRef, words: Words): Promise<PhdError[]> {
+  try {
+    const { restoreVmx } = await import('../engine/restore-vmx.ts');
+    const placed = await restoreVmx(context, { archive: ref, to: words.to }, { signal: cli.signal });
+    if (!words.json) for (const path of placed.written) cli.print(`${path} restored`);
+    return placed.failed.map(({ error }) => cli.reportError(error));
+  } catch (error) {
+    if (cli.signal.aborted) throw error;
+    return [cli.reportError(error)];
+  }
+}

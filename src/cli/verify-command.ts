@@ -1,0 +1,121 @@
+/** `phd verify`: archives, all or the newest of a target, or a disk against an archive. */
+import type { Command } from 'commander';
+import type { EngineContext } from '../engine/context.ts';
+import { formatBytes } from '../engine/display-text.ts';
+import type { VerifyResult } from '../engine/verify.ts';
+import { PhdError } from '../errors.ts';
+import { type Cli, parseWhole } from './cli.ts';
+import { withHooks } from './operation-hooks.ts';
+
+interface Words {
+  target?: string;
+  newest?: boolean;
+  olderThan?: string;
+  disk?: string;
+  against?: string;
+  full?: string;
+  json?: boolean;
+}
+
+export function registerVerify(program: Command, cli: Cli): void {
+  program
+    .command('verify')
+    .summary('verify archives and disks')
+    .description(
+      'verify every block of archives, or of a disk against an archive; lists show result and date',
+    )
+    .argument('[ARCHIVE...]', 'path of a file, or N:folder/file on target N')
+    .option('--target <N>', 'all archives of this target')
+    .option('--newest', 'of the target only the newest of each disk')
+    .option('--older-than <DAYS>', 'of the target only those not verified for so many days')
+    .option('--disk <FLAT>', 'verify this disk')
+    .option('--against <ARCHIVE>', 'with --disk: what it must be')
+    .option('--full <ARCHIVE>', 'with --disk: the FULL to use')
+    .option('--json', 'JSON lines')
+    .action(async (archives: string[], words: Words) => {
+      checkWords(archives, words);
+      await cli.withContext(async (context) => {
+        if (words.disk !== undefined) return await verifyOneDisk(cli, context, words);
+        const failures: PhdError[] = [];
+        for (const archive of words.target === undefined ? archives : await archivesOf(context, words)) {
+          try {
+            const { verifyArchive } = await import('../engine/verify.ts');
+            const { archiveRef } = await import('../engine/choose-run.ts');
+            const ref = await archiveRef(context, archive);
+            report(
+              cli,
+              await withHooks(cli, words.json ?? false, (hooks) => verifyArchive(context, ref, hooks)),
+              words,
+            );
+          } catch (error) {
+            if (cli.signal.aborted) throw error;
+            failures.push(cli.reportItemError(error, archive, words.json ?? false));
+          }
+        }
+        cli.setStatusOf(failures);
+      });
+    });
+}
+
+function checkWords(archives: string[], words: Words): void {
+  const kinds = [archives.length > 0, words.target !== undefined, words.disk !== undefined].filter(
+    Boolean,
+  ).length;
+  if (kinds !== 1)
+    throw new PhdError(
+      'USAGE',
+      'name archives, or --target, or --disk with --against: see phd verify --help',
+    );
+  if ((words.disk === undefined) !== (words.against === undefined)) {
+    throw new PhdError('USAGE', '--disk and --against belong together');
+  }
+  if (words.target === undefined && (words.newest || words.olderThan !== undefined)) {
+    throw new PhdError('USAGE', '--newest and --older-than go with --target');
+  }
+}
+
+/** Archives of a target from the index, oldest verified first. */
+async function archivesOf(context: EngineContext, words: Words): Promise<string[]> {
+  const target = parseWhole(words.target as string, '--target', 1, 9999);
+  const days = words.olderThan === undefined ? 0 : parseWhole(words.olderThan, '--older-than', 0, 36_500);
+  const { archivesToVerify } = await import('../engine/verify-choice.ts');
+  return await archivesToVerify(context, {
+    target,
+    newest: words.newest ?? false,
+    olderThanDays: words.olderThan === undefined ? null : days,
+  });
+}
+
+async function verifyOneDisk(cli: Cli, context: EngineContext, words: Words): Promise<void> {
+  const { verifyDisk } = await import('../engine/verify.ts');
+  const { archiveRef } = await import('../engine/choose-run.ts');
+  const against = await archiveRef(context, words.against as string);
+  const full = words.full === undefined ? undefined : await archiveRef(context, words.full);
+  const result = await withHooks(cli, words.json ?? false, (hooks) =>
+    verifyDisk(context, words.disk as string, against, hooks, full),
+  );
+  report(cli, result, words, words.disk);
+}
+
+function report(cli: Cli, result: VerifyResult, words: Words, disk?: string): void {
+  const { archive, bytes, blocks, seconds } = result;
+  if (words.json) {
+    cli.printJson({
+      event: 'done',
+      archive,
+      disk: disk ?? null,
+      bytes,
+      totalBytes: bytes,
+      percent: 100,
+      bytesPerSecond: bytes / Math.max(0.001, seconds),
+      remainingSeconds: 0,
+      blocks,
+      seconds,
+      code: null,
+      message: null,
+    });
+    return;
+  }
+  const what = disk === undefined ? archive : `${disk} against ${archive}`;
+  cli.print(`GOOD ${what}: ${blocks} blocks, ${formatBytes(bytes)} in ${seconds.toFixed(1)} s`);
+}

@@ -1,0 +1,106 @@
+/** From words of a person to archives: `N:folder/file`, the path of a file, or a VM by name or UUID. */
+import path from 'node:path';
+import type { ArchiveHeader, ArchiveRow } from '../../db/archive-rows.ts';
+import { PhdError } from '../errors.ts';
+import type { EngineContext } from './context.ts';
+import { openDelta } from './delta-reader.ts';
+import { lastStampOf, newestCompleteRun } from './list-archives.ts';
+import { passphrasesToRead } from './passphrase-order.ts';
+import type { ArchiveRef } from './restore-source.ts';
+
+/** Number of the target that stands for a file named by its path. */
+export const PATH_TARGET = 0;
+
+/** An archive as a command names it. Throws USAGE, NOT_FOUND (no such target), CONFIG_INVALID, TARGET_*. */
+export async function archiveRef(ctx: EngineContext, text: string): Promise<ArchiveRef> {
+  const onTarget = /^(\d{1,4}):(.+)\/([^/]+)$/s.exec(text);
+  if (onTarget) {
+    const [, number, folder, file] = onTarget as unknown as [string, string, string, string];
+    return { storage: await ctx.storage(Number(number)), folder, file };
+  }
+  return await refOfPath(text);
+}
+
+/** A file anywhere: the parent of its folder is taken as the root, so that a FULL in a folder beside is found. */
+async function refOfPath(text: string): Promise<ArchiveRef> {
+  const file = path.resolve(text);
+  const folder = path.dirname(file);
+  const { VmfsStorage } = await import('../storage/vmfs.ts');
+  const storage = new VmfsStorage({
+    number: PATH_TARGET,
+    name: 'path',
+    transport: 'vmfs',
+    path: path.dirname(folder),
+    host: null,
+    port: null,
+    user: null,
+    tls: 'none',
+    tlsPin: null,
+    knownHostsFile: null,
+    legacyAlgorithms: false,
+    bandwidthLimitBytesPerSecond: null,
+    maxConnections: null,
+    readOnly: true,
+    timeoutMs: 60_000,
+    readBack: 'tail',
+  });
+  return { storage, folder: path.basename(folder), file: path.basename(file) };
+}
+
+export interface WantedVm {
+  /** Name or UUID. */
+  vm: string;
+  /** Only this disk; default: all of the run. */
+  disk?: string;
+  /** `YYYY-MM-DD` or `YYYY-MM-DDTHH:MM`. */
+  onOrBefore?: string;
+}
+
+/**
+ * The DELTAs of a VM's newest complete run, on or before a date. Runs that lack disks are never taken silently:
+ * each newer one is named through `onWarning`. Throws NOT_FOUND, USAGE (several VMs of this name).
+ */
+export async function refsOfVm(
+  ctx: EngineContext,
+  wanted: WantedVm,
+  onWarning: (message: string) => void,
+): Promise<ArchiveRef[]> {
+  const passphrases = passphrasesToRead(await ctx.passphrases());
+  const run = await newestCompleteRun(
+    ctx,
+    {
+      vm: wanted.vm,
+      onOrBefore: wanted.onOrBefore === undefined ? undefined : lastStampOf(wanted.onOrBefore),
+    },
+    async (row) => headerOf(await openDelta(await placeOfRow(ctx, row), passphrases)),
+    (stamp, why) => onWarning(`the run of ${stamp.replace('T', ' ')} is not taken: ${why}`),
+  );
+  const rows = wanted.disk === undefined ? run.deltas : run.deltas.filter((row) => row.disk === wanted.disk);
+  if (rows.length === 0)
+    throw new PhdError(
+      'NOT_FOUND',
+      `the run of ${run.stamp.replace('T', ' ')} of ${run.vm} has no disk ${wanted.disk}`,
+    );
+  return await Promise.all(rows.map((row) => placeOfRow(ctx, row)));
+}
+
+async function placeOfRow(ctx: EngineContext, row: ArchiveRow) {
+  return {
+    storage: await ctx.storage(row.targetNumber),
+    folder: row.folder,
+    file: row.file,
+    sizeBytes: row.sizeBytes,
+  };
+}
+
+function headerOf({ manifest }: Awaited<ReturnType<typeof openDelta>>): ArchiveHeader {
+  return {
+    runId: manifest.runId,
+    host: manifest.host,
+    displayName: manifest.displayName,
+    diskBytes: manifest.diskBytes,
+    runDisks: manifest.runDisks.map(({ scsiId, disk }) => `${scsiId} ${disk}`),
+    changedBlocks: manifest.changedBlocks,
+    foreign: false,
+  };
+}

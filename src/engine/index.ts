@@ -1,0 +1,29 @@
+/**
+ * The public library of phd: what the command line, the console, the daemon and other programs call. Every
+ * operation takes a context, a request and hooks: progress as events, warnings, cancel by AbortSignal.
+ */
+export { writeStub } from '../datastore/stub.ts';
+export { type ErrorCode, exitStatusOf, PhdError } from '../errors.ts';
+export type { Codec, Stamp, Transport } from '../model/archive.ts';
+export {
+  type BackupRequest,
+  type BackupResult,
+  backup,
+  type DiskBackup,
+  type OperationHooks,
+} from './backup.ts';
+export { archiveRef, refsOfVm, type WantedVm } from './choose-run.ts';
+export { type ContextOptions, type EngineContext, openContext } from './context.ts';
+export {
+  type IndexEvent,
+  type IndexOptions,
+  indexTargets as index,
+  type TargetIndexResult,
+} from './index-targets.ts';
+export { type ListedRow, type ListFilter, listArchives as list } from './list-archives.ts';
+export type { OnProgress, ProgressEvent } from './progress.ts';
+export { type RestoreRequest, type RestoreResult, restore } from './restore.ts';
+export type { ArchiveRef } from './restore-source.ts';
+export { type RestoreVmxRequest, restoreVmx } from './restore-vmx.ts';
+export { type VerifyResult, verifyArchive, verifyDisk } from './verify.ts';
+export { PROGRAM, VERSION } from './version.ts';

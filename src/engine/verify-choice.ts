@@ -1,0 +1,55 @@
+/** Which archives of a target a verify run takes, and in which order: those verified longest ago first. */
+import type { ArchiveCursor } from '../../db/archive-filter.ts';
+import type { ArchiveRow } from '../../db/archive-rows.ts';
+import type { EngineContext } from './context.ts';
+import { indexTargets } from './index-targets.ts';
+import { withVerify } from './list-archives.ts';
+
+const DAY_MS = 86_400_000;
+const PAGE = 1000;
+
+export interface VerifyChoice {
+  target: number;
+  /** Only the newest archive of each disk (a FULL with its DELTA counts as one). */
+  newest: boolean;
+  /** Only what was not verified for so many days; null: all. */
+  olderThanDays: number | null;
+}
+
+/** `N:folder/file` of each. Re-indexes if the index is old; throws what listing the target throws. */
+export async function archivesToVerify(context: EngineContext, choice: VerifyChoice): Promise<string[]> {
+  for (const { error } of await indexTargets(context, { targets: [choice.target], scope: 'old' }))
+    if (error) throw error;
+  const limitMs =
+    choice.olderThanDays === null ? null : context.clock.now().getTime() - choice.olderThanDays * DAY_MS;
+  const seenDisks = new Map<string, string>();
+  const chosen: { text: string; verifiedAt: string }[] = [];
+  for (const row of rowsOf(context, choice.target)) {
+    if (!row.complete || row.generation === 2) continue;
+    const disk = `${row.uuid} ${row.scsiId} ${row.disk}`;
+    const newest = seenDisks.get(disk) ?? row.stamp;
+    seenDisks.set(disk, newest);
+    if (choice.newest && row.stamp !== newest) continue;
+    const { verifiedAt } = withVerify(context, row);
+    if (limitMs !== null && verifiedAt !== null && Date.parse(verifiedAt) > limitMs) continue;
+    chosen.push({ text: `${row.targetNumber}:${row.folder}/${row.file}`, verifiedAt: verifiedAt ?? '' });
+  }
+  return chosen
+    .sort((a, b) => (a.verifiedAt < b.verifiedAt ? -1 : a.verifiedAt > b.verifiedAt ? 1 : 0))
+    .map(({ text }) => text);
+}
+
+/** All rows of a target, newest first. */
+function* rowsOf(context: EngineContext, target: number): Generator<ArchiveRow> {
+  let after: ArchiveCursor | undefined;
+  for (;;) {
+    const rows = context.index.listArchives(
+      { targets: [target] },
+      { limit: PAGE, ...(after ? { after } : {}) },
+    );
+    yield* rows;
+    const last = rows.at(-1);
+    if (!last || rows.length < PAGE) return;
+    after = { stamp: last.stamp, vmId: last.vmId, diskId: last.diskId, id: last.id };
+  }
+}
