@@ -39,7 +39,9 @@ export class BlockPool {
   readonly #slotWaiters: ((slot: Slot) => void)[] = [];
   readonly #queue: Waiting[] = [];
   readonly #members: Member[] = [];
-  readonly #hasher: Member;
+  readonly #setup: WorkerSetup;
+  /** Started when the first region digest is asked for: a restore needs none. */
+  #hasher: Member | undefined;
   #nextId = 0;
   #failure: Error | undefined;
 
@@ -62,7 +64,7 @@ export class BlockPool {
     }));
     this.#free = [...this.#slots];
     for (let index = 0; index < workers; index += 1) this.#members.push(this.#start(setup));
-    this.#hasher = this.#start(setup);
+    this.#setup = setup;
   }
 
   #start(setup: WorkerSetup): Member {
@@ -99,7 +101,9 @@ export class BlockPool {
 
   /** Runs a `region` task on the one worker that keeps the running digest; tasks run in the order of the calls. */
   runInOrder(task: Task): Promise<TaskResult> {
-    return this.#enqueue(task, (waiting) => this.#post(this.#hasher, waiting));
+    this.#hasher ??= this.#start(this.#setup);
+    const hasher = this.#hasher;
+    return this.#enqueue(task, (waiting) => this.#post(hasher, waiting));
   }
 
   #enqueue(task: Task, place: (waiting: Waiting) => void): Promise<TaskResult> {
@@ -137,15 +141,19 @@ export class BlockPool {
 
   #fail(error: Error): void {
     this.#failure = error;
-    for (const member of [...this.#members, this.#hasher]) {
+    for (const member of this.#all()) {
       for (const waiting of member.busy.values()) waiting.reject(error);
       member.busy.clear();
     }
     for (const waiting of this.#queue.splice(0)) waiting.reject(error);
   }
 
+  #all(): Member[] {
+    return this.#hasher ? [...this.#members, this.#hasher] : this.#members;
+  }
+
   async close(): Promise<void> {
-    await Promise.all([...this.#members, this.#hasher].map((member) => member.worker.terminate()));
+    await Promise.all(this.#all().map((member) => member.worker.terminate()));
   }
 }
 

@@ -103,7 +103,8 @@ export async function backup(
   const scratch = await openScratch(ctx.places.stateDir);
   let pool: BlockPool | undefined;
   try {
-    pool = new BlockPool(BLOCK_BYTES);
+    const mostBytes = Math.max(0, ...vm.disks.map((disk) => disk.sizeBytes));
+    pool = new BlockPool(BLOCK_BYTES, Math.ceil(mostBytes / BLOCK_BYTES));
     const run = await runFacts(ctx, request, hooks, { vm, storage, existing, pool, scratch });
     const watches = new Map<SourceDisk, SourceWatch>();
     const result: BackupResult = {

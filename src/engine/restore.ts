@@ -106,7 +106,7 @@ async function restoreProved(
   );
   if (!source.delta && isOpenFull(source.full)) await authenticateFull(source, hooks);
   if (!request.inPlace && !goal.hasPart) requireRoom(goal, plan.dataBytes);
-  const pool = new BlockPool(geometry.blockBytes);
+  const pool = new BlockPool(geometry.blockBytes, geometry.blockCount);
   const open = await openGoal(goal, geometry, request.inPlace ?? false).catch(async (error) => {
     await pool.close();
     throw error;

@@ -222,7 +222,7 @@ async function checkMembers(
   });
   const failures: BlockFailure[] = [];
   let blocks = 0;
-  const pool = new BlockPool(geometry.blockBytes);
+  const pool = new BlockPool(geometry.blockBytes, geometry.blockCount);
   const onBatch = (good: number[], bad: BlockFailure[]): void => {
     blocks += good.length;
     if (failures.length < 1000) failures.push(...bad);
@@ -298,7 +298,7 @@ async function verifyLzop(verifying: Verifying, plain: ByteSource): Promise<numb
     totalBytes: geometry.diskBytes,
   });
   const failures: BlockFailure[] = [];
-  const pool = new BlockPool(geometry.blockBytes);
+  const pool = new BlockPool(geometry.blockBytes, geometry.blockCount);
   const once = new OnePassSource(plain);
   try {
     await placeStream(pool, { fd: -1, geometry }, lzopPlain(once), map.regions(), {
@@ -424,7 +424,7 @@ async function compareFlat(
   const handle = await fs.open(flatPath, 'r').catch((error) => {
     throw fromErrno(error, `cannot read ${flatPath}`);
   });
-  const pool = new BlockPool(geometry.blockBytes);
+  const pool = new BlockPool(geometry.blockBytes, geometry.blockCount);
   try {
     const { size } = await handle.stat();
     if (size !== geometry.diskBytes && size !== 0) {
