@@ -19,7 +19,7 @@ export async function editConfig(file: string, change: (document: Document) => v
   if (document.errors.length > 0)
     throw new PhdError('CONFIG_INVALID', faultsBefore[0] ?? `${file} is no YAML`);
   change(document);
-  const after = document.toString({ lineWidth: 0 });
+  const after = document.toString({ lineWidth: 0 }).replace(/\n+$/, '\n');
   const fault = parseConfig(after, file).faults.find((one) => !faultsBefore.includes(one));
   if (fault !== undefined) throw new PhdError('CONFIG_INVALID', `not changed: ${fault}`);
   await writeClosedFile(file, after);
