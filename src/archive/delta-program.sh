@@ -175,6 +175,14 @@ check_tools() {
   [ -z "$missing" ] || fail 1 "missing:$missing (package names: H in the menu, or: sh $(show "$self") help)"
 }
 
+# What only this archive needs is named too, but stops only what uses it.
+name_missing_tools() {
+  missing=''
+  [ "$encrypted$full_encrypted" = 00 ] || have gpg || missing=" gpg"
+  case $full_codec in zstd | lzop) have "$full_codec" || missing="$missing $full_codec" ;; esac
+  [ -z "$missing" ] || complain "Warning: not found here, and needed to restore:$missing (package names: help)"
+}
+
 # left TAG NAME STATUS: what one stage of a pipe ended with; plain sh keeps only the last.
 left() { echo "$3" >"$work_dir/status.$1.$2"; }
 
@@ -1406,7 +1414,7 @@ restore_now() {
   [ "$errors_ignored" = 0 ] || verdict=damaged
   finish_disk "$verdict" || return
   elapsed=$(($(seconds) - restore_begin))
-  say "Delta: 100%  Full: 100%, $disk_mb mb of $disk_mb mb, Elapsed: $(clock "$elapsed")s"
+  say "Delta: 100%  Full: 100%, $disk_mb mb of $disk_mb mb, at $((disk_mb / (elapsed + (elapsed == 0)))) meg/sec, Elapsed: $(clock "$elapsed")s"
   say "Total Blocks: $block_count,  Processed: $((kept_blocks + changed_runs_blocks + zero_blocks)): $kept_blocks from FULL, $changed_runs_blocks from DELTA, $zero_blocks zero"
   if [ "$verdict" = damaged ]; then
     fail 3 "ERRORS WERE IGNORED: $(show "$final") is NOT proved."
@@ -1792,6 +1800,7 @@ main() {
   count_processors
   read_self || return
   title
+  name_missing_tools
   if [ "$autorun" = 1 ]; then
     run_words
     run_status=$?

@@ -166,6 +166,16 @@ describe('words', () => {
     expect(run.stderr).toMatch(/missing:.* gzip awk .*mktemp/);
   });
 
+  it('a packer or gpg that this archive needs is named at the start', async () => {
+    const other = await Place.make({ codec: 'zstd', passphrases: ['system'] });
+    const path = join(other.root, 'busybox');
+    const run = await other.run('busybox ash', other.deltaPath, ['autorun', 'restore'], { path });
+    expect(run.status).toBe(1);
+    expect(run.stderr).toContain('needed to restore: gpg zstd');
+    expect(run.stderr).toContain('package gnupg');
+    other.remove();
+  });
+
   it('is clean for shellcheck', async () => {
     const program = new URL('../../../src/archive/delta-program.sh', import.meta.url).pathname;
     const shellcheck = await requirePeer('shellcheck');
