@@ -48,6 +48,8 @@ export class FtpLine implements Line {
   #lastReply = '';
   #dataError: Error | undefined;
   #isTransferring = false;
+  /** Fires with the error when the control connection is lost during a transfer. */
+  #lost = new AbortController();
   /** We closed the data connection, and the transfer had begun. */
   #hasStopped = false;
 
@@ -71,7 +73,9 @@ export class FtpLine implements Line {
         this.#dataError ??= error;
         return;
       }
+      // Takes all listeners off the data connection: whoever waits on it must hear of it in another way.
       closeWithError(error);
+      this.#lost.abort(error);
     };
   }
 
@@ -212,7 +216,7 @@ export class FtpLine implements Line {
     try {
       await started;
       hasStarted = true;
-      yield* chunksWithin(socket, this.#login.settings.timeoutMs, this.#what);
+      yield* chunksWithin(socket, this.#login.settings.timeoutMs, this.#what, this.#lost.signal);
       if (this.#dataError !== undefined) throw this.#dataError;
       throwIfAborted(signal);
       const answer = await this.#settled(reply);
@@ -272,6 +276,7 @@ export class FtpLine implements Line {
     const client = this.#client;
     this.#dataError = undefined;
     this.#hasStopped = false;
+    this.#lost = new AbortController();
     await client.prepareTransfer(client.ftp);
     const socket = client.ftp.dataSocket;
     if (socket === undefined) throw new PhdError('TARGET_UNREACHABLE', `${this.#what}: no data connection`);
@@ -333,7 +338,8 @@ export class FtpLine implements Line {
   async #untilDrained(socket: Socket): Promise<void> {
     if (socket.destroyed) return;
     const stop = new AbortController();
-    const events = ['drain', 'close'].map((event) => once(socket, event, { signal: stop.signal }));
+    const ends = AbortSignal.any([stop.signal, this.#lost.signal]);
+    const events = ['drain', 'close'].map((event) => once(socket, event, { signal: ends }));
     for (const event of events) event.catch(() => undefined);
     try {
       await within(Promise.race(events), this.#login.settings.timeoutMs, this.#what);

@@ -174,18 +174,25 @@ export class FtpStorage implements Storage {
   ): Promise<void> {
     const recent = new RecentBytes(source);
     let offset = 0;
+    let command: 'STOR' | 'APPE' = 'STOR';
     for (let attempt = 0; ; attempt += 1) {
       const { line } = await this.#pool.acquire(signal);
       try {
-        await line.store('STOR', this.#remote(line, path), offset, recent.from(offset), signal);
+        const restart = command === 'APPE' ? 0 : offset;
+        await line.store(command, this.#remote(line, path), restart, recent.from(offset), signal);
         return;
       } catch (error) {
         throwIfAborted(signal);
         if (recent.sourceError !== undefined) throw recent.sourceError;
         const failure = line.translated(error, doing);
         line.close();
-        if (!failure.retryable || attempt >= MAX_UPLOAD_RESUMES) throw failure;
-        offset = await this.#offsetToResume(path, recent, failure, doing, signal);
+        if (failure.retryable && attempt < MAX_UPLOAD_RESUMES) {
+          offset = await this.#offsetToResume(path, recent, failure, doing, signal);
+        } else if (offset > 0 && command === 'STOR' && error instanceof FTPError) {
+          // Some servers refuse REST before STOR but append.
+          command = 'APPE';
+        } else if (offset > 0) throw thrownAway(failure, 'the server refuses it');
+        else throw failure;
       } finally {
         this.#pool.release(line);
       }
@@ -201,8 +208,7 @@ export class FtpStorage implements Storage {
     signal: AbortSignal | undefined,
   ): Promise<number> {
     const give = (why: string): never => {
-      const words = `${failure.message}; the upload could not go on (${why}) and was thrown away, begin it anew`;
-      throw new PhdError(failure.code, words, { cause: failure });
+      throw thrownAway(failure, why);
     };
     const size = await this.#withLine(doing, true, signal, (line) => line.size(this.#remote(line, path)));
     if (size === undefined) return recent.has(0) ? 0 : give('the target kept nothing of it');
@@ -425,6 +431,11 @@ async function makeFolders(line: FtpLine, remote: string): Promise<void> {
     // Another line may have made it meanwhile.
     if (!(await isFolder(line, remote))) throw error;
   }
+}
+
+function thrownAway(failure: PhdError, why: string): PhdError {
+  const words = `${failure.message}; the upload could not go on (${why}) and was thrown away, begin it anew`;
+  return new PhdError(failure.code, words, { cause: failure });
 }
 
 /** An error of the caller's own source. */

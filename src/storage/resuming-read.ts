@@ -4,8 +4,10 @@ import { PhdError, throwIfAborted } from '../errors.ts';
 import { shownPath } from './remote-path.ts';
 import type { Throttle } from './throttle.ts';
 
-/** Lost lines in a row, without one byte in between, that end a read. */
+/** Lost lines in a row, without real progress in between, that end a read. */
 const MAX_ATTEMPTS = 4;
+/** Less than this between two lost lines is no progress: a server that drips would else be asked for ever. */
+const PROGRESS_BYTES = 64 * 1024;
 
 export interface ResumingReadOptions {
   path: string;
@@ -42,7 +44,7 @@ export async function* resumingRead(options: ResumingReadOptions): AsyncGenerato
       if (!(error instanceof PhdError && error.retryable)) throw error;
       failure = error;
     }
-    fruitless = left < before ? 0 : fruitless + 1;
+    fruitless = before - left >= PROGRESS_BYTES ? 0 : fruitless + 1;
     if (fruitless < MAX_ATTEMPTS) continue;
     if (failure !== undefined) throw failure;
     const end = `ended at byte ${offset}, ${left} bytes too early`;
@@ -52,12 +54,14 @@ export async function* resumingRead(options: ResumingReadOptions): AsyncGenerato
 
 /**
  * Chunks of a stream; only time spent waiting for the other side counts towards `timeoutMs`, so that a slow
- * caller never looks like a dead line. Fails with TARGET_UNREACHABLE.
+ * caller never looks like a dead line. `lost` fires with an error when the line dies without the stream being
+ * told. Fails with TARGET_UNREACHABLE.
  */
 export async function* chunksWithin(
   stream: Readable,
   timeoutMs: number,
   what: string,
+  lost?: AbortSignal,
 ): AsyncGenerator<Buffer> {
   const state: { error: Error | undefined; ended: boolean; wake: (() => void) | undefined } = {
     error: undefined,
@@ -73,6 +77,8 @@ export async function* chunksWithin(
     state.ended = true;
     wake();
   };
+  const onLost = (): void => onError(lost?.reason as Error);
+  lost?.addEventListener('abort', onLost, { once: true });
   stream.on('readable', wake).on('end', onEnd).on('close', onEnd).on('error', onError);
   try {
     for (;;) {
@@ -85,6 +91,10 @@ export async function* chunksWithin(
         const words = state.error.message;
         throw new PhdError('TARGET_UNREACHABLE', `${what}: ${words}`, { cause: state.error });
       }
+      if (lost?.aborted) {
+        const words = (lost.reason as Error).message;
+        throw new PhdError('TARGET_UNREACHABLE', `${what}: ${words}`, { cause: lost.reason });
+      }
       if (state.ended || stream.readableEnded || stream.destroyed) return;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(() => onError(new Error(`no byte within ${timeoutMs} ms`)), timeoutMs);
@@ -96,6 +106,7 @@ export async function* chunksWithin(
       });
     }
   } finally {
+    lost?.removeEventListener('abort', onLost);
     stream.off('readable', wake).off('end', onEnd).off('close', onEnd).off('error', onError);
   }
 }

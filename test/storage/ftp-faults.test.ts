@@ -62,14 +62,14 @@ describe('a server that lies', () => {
     const { server, storage } = await lyingTarget('short read');
     server.files.set('/a', data);
     const parts: Buffer[] = [];
-    const failure = await failureOf(
-      (async () => {
-        for await (const part of storage.read('a', { offsetBytes: 0 })) parts.push(part);
-        expect(Buffer.concat(parts).equals(data)).toBe(true);
-        throw new PhdError('CANCELLED', 'all bytes came in the end');
-      })(),
-    );
-    expect(failure.code).toBe('CANCELLED');
+    const readAll = async (): Promise<void> => {
+      for await (const part of storage.read('a', { offsetBytes: 0 })) parts.push(part);
+    };
+    const failure = await failureOf(readAll());
+    expect(failure.code).toBe('TARGET_LIED');
+    expect(failure.message).toContain('too early');
+    const got = Buffer.concat(parts);
+    expect(got.equals(data.subarray(0, got.length))).toBe(true);
   });
 
   it('costs a clean-up that is named where the account may not delete', async () => {
@@ -141,9 +141,9 @@ describe('a line that fails', () => {
       lie === 'stalled read'
         ? bytesOf(storage.read('a', { offsetBytes: 0 }))
         : storage.write('a.part', chunks(big));
-    const begin = performance.now();
-    expect(await codeOf(work)).toBe('TARGET_UNREACHABLE');
-    expect(performance.now() - begin).toBeLessThan(15_000);
+    const failure = await failureOf(work);
+    expect(failure.code).toBe('TARGET_UNREACHABLE');
+    expect(failure.message).toMatch(/within 300 ms|thrown away/);
   });
 
   it('cut in mid-download is not seen by the caller', async () => {

@@ -113,7 +113,10 @@ class Session {
       for (const line of lines) {
         const blank = line.indexOf(' ');
         const verb = blank < 0 ? line : line.slice(0, blank);
-        void this.#answer(verb.toUpperCase(), blank < 0 ? '' : line.slice(blank + 1));
+        // A client that hangs up ends the command, not the server.
+        this.#answer(verb.toUpperCase(), blank < 0 ? '' : line.slice(blank + 1)).catch(() =>
+          this.#socket.destroy(),
+        );
       }
     });
   }
