@@ -11,6 +11,8 @@ import { fold, trigramQuery } from './fold.ts';
 
 /** Names up to this many are looked up one by one. */
 const NARROW_LIMIT = 1000;
+/** Up to this many, the targets that hold them are found by looking each name up. */
+const LISTED_LIMIT = 10_000;
 
 /** All conditions hold together; one that is absent lets everything through. */
 export interface ArchiveFilter {
@@ -47,8 +49,11 @@ export interface Query {
   values: Values;
 }
 
-/** Names that pass the filter: a short list of ids, a condition to test on each row, or anything. */
-export type NameMatch = { kind: 'few'; ids: number[] } | { kind: 'many'; part: string } | { kind: 'any' };
+/** Names that pass the filter: a short list of ids, a condition to test on each row (its ids if listed), or anything. */
+export type NameMatch =
+  | { kind: 'few'; ids: number[] }
+  | { kind: 'many'; part: string; ids: number[] | null }
+  | { kind: 'any' };
 
 const TABLES = { vm: 'vms', disk: 'disks' } as const;
 
@@ -84,10 +89,11 @@ export function matchNames(
     }
   }
   if (conditions.length === 0) return { kind: 'any' };
-  const limit = isExact ? '' : `LIMIT ${NARROW_LIMIT + 1}`;
+  const limit = isExact ? '' : `LIMIT ${LISTED_LIMIT + 1}`;
   const sql = `SELECT n.id FROM ${from} WHERE ${conditions.join(' AND ')} ${limit}`;
   const ids = database.prepare(sql).pluck().all(values) as number[];
-  return ids.length > NARROW_LIMIT && !isExact ? { kind: 'many', part } : { kind: 'few', ids };
+  if (isExact || ids.length <= NARROW_LIMIT) return { kind: 'few', ids };
+  return { kind: 'many', part, ids: ids.length > LISTED_LIMIT ? null : ids };
 }
 
 /**
@@ -139,9 +145,9 @@ export function archiveQuery(
     return { sql: `${columns} ${indexed} WHERE ${where} ${tail}`, values };
   }
   const where = conditions.map((condition) => ` AND ${condition}`).join('');
+  const holders = holdersOfNames(database, vm, disk);
   const branches = targets.flatMap((target) => {
-    const vms =
-      vm.kind === 'many' || disk.kind === 'many' ? fewVmsOfTarget(database, target, vm, disk) : undefined;
+    const vms = fewVmsOfTarget(database, target, vm, disk, holders);
     if (vms?.length === 0) return [];
     if (vms !== undefined) values[`vms${target}`] = JSON.stringify(vms);
     return kinds.map((kind) => {
@@ -156,13 +162,41 @@ export function archiveQuery(
   return { sql: `${branches.join(' UNION ALL ')} ${tail}`, values };
 }
 
+/** VMs by target that pass the one name condition whose names are listed; undefined if there is no such one. */
+function holdersOfNames(
+  database: Database.Database,
+  vm: NameMatch,
+  disk: NameMatch,
+): Map<number, Set<number>> | undefined {
+  const [table, match] = disk.kind === 'any' ? (['vm', vm] as const) : (['disk', disk] as const);
+  if (match.kind !== 'many' || match.ids === null || (table === 'disk' && vm.kind !== 'any'))
+    return undefined;
+  const sql = `SELECT target_number, vm_id FROM json_each(?) names
+    CROSS JOIN present p INDEXED BY present_by_${table} ON p.${table}_id = names.value`;
+  const holders = new Map<number, Set<number>>();
+  for (const [target, vmId] of database.prepare(sql).raw().all(JSON.stringify(match.ids)) as [
+    number,
+    number,
+  ][]) {
+    const vms = holders.get(target) ?? new Set();
+    holders.set(target, vms.add(vmId));
+  }
+  return holders;
+}
+
 /** VMs of one target with a disk that passes both conditions, or undefined if they are many. */
 function fewVmsOfTarget(
   database: Database.Database,
   target: number,
   vm: NameMatch,
   disk: NameMatch,
+  holders: Map<number, Set<number>> | undefined,
 ): number[] | undefined {
+  if (vm.kind !== 'many' && disk.kind !== 'many') return undefined;
+  if (holders !== undefined) {
+    const vms = holders.get(target) ?? new Set();
+    return vms.size > NARROW_LIMIT ? undefined : [...vms];
+  }
   const values: Values = { target, limit: NARROW_LIMIT + 1 };
   let from = 'present p';
   let where = 'p.target_number = @target';

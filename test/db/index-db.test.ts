@@ -365,7 +365,7 @@ describe('100,000 archives of 10,000 names', () => {
     const march = { from: '2026-03-01T00:00', to: '2026-04-01T00:00' };
     const cases: [ArchiveFilter, string][] = [
       [{}, 'archives_by_time'],
-      [{ vmPart: 'w' }, 'archives_by_time'],
+      [{ vmPart: 'w', targets: [1, 2] }, 'archives_by_time'],
       [{ vmPart: 'west123' }, 'archives_by_vm'],
       [{ diskPart: 'disk77' }, 'archives_by_disk'],
       [{ vmPart: 'w', targets: [2], kind: 'full', ...march }, 'archives_by_time'],
