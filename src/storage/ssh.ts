@@ -107,7 +107,12 @@ export class SshStorage implements Storage {
     const doing = `cannot read ${this.#shown(path)}`;
     const { line } = await this.#pool.acquire(signal);
     try {
-      const file = await line.file(this.#remote(path), this.#shown(path));
+      let file = await line.file(this.#remote(path), this.#shown(path));
+      if (offset + length > file.sizeBytes) {
+        // It may have grown since it was opened.
+        await line.forgetFile(this.#remote(path));
+        file = await line.file(this.#remote(path), this.#shown(path));
+      }
       if (offset + length > file.sizeBytes) {
         const words = `${doing}: it has ${file.sizeBytes} bytes, asked for up to ${offset + length}`;
         throw new PhdError('IO', words);
