@@ -141,12 +141,15 @@ export class FtpStorage implements Storage {
     const taken = await this.#withLine(doing, true, signal, (line) => this.#statOn(line, path));
     if (taken !== undefined) throw new PhdError('EXISTS', `${doing}: the name is taken`);
     const proof = new UploadProof();
+    const counted = this.#counted(source, proof, options);
     try {
-      await this.#upload(path, this.#counted(source, proof, options), doing, signal);
+      await this.#upload(path, counted, doing, signal);
       throwIfAborted(signal);
       return await this.#prove(path, proof, options.readBack ?? this.#settings.readBack, doing);
     } catch (error) {
       const failure = error instanceof PhdError ? error : sourceFailure(error, doing);
+      // Lets the caller's source free what it holds.
+      await counted.return(undefined);
       throw await this.#afterFailedUpload(path, failure);
     }
   }

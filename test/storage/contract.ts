@@ -7,6 +7,7 @@ import { PhdError } from '../../src/errors.ts';
 import type { TargetSettings } from '../../src/model/target.ts';
 import { openStorage } from '../../src/storage/open-storage.ts';
 import type { Storage } from '../../src/storage/storage.ts';
+import { testTarget } from '../../src/storage/target-test.ts';
 
 export interface TargetUnderTest {
   settings: Partial<TargetSettings> & Pick<TargetSettings, 'transport' | 'path'>;
@@ -300,6 +301,22 @@ export function describeContract(name: string, start: () => Promise<TargetUnderT
       expect(await codeOf(fixed.makeFolder('n'))).toBe('TARGET_REFUSED');
       expect((await bytesOf(fixed.read('fixed', { offsetBytes: 0 }))).toString()).toBe('abc');
       await fixed.close();
+    });
+
+    it('passes the target test, which leaves nothing behind', async () => {
+      const before = (await storage.list('')).entries.length;
+      const { steps, ok } = await testTarget(storage);
+      expect(steps.filter((step) => !step.ok)).toEqual([]);
+      expect(steps.map((step) => step.name)).toEqual([
+        'mkdir',
+        'write',
+        'rename',
+        'list',
+        'ranged read',
+        'delete',
+      ]);
+      expect(ok).toBe(true);
+      expect((await storage.list('')).entries.length).toBe(before);
     });
 
     it('tells free space as a figure or as unknown', async () => {
