@@ -49,7 +49,7 @@ export function registerBackup(program: Command, cli: Cli): void {
             failures.push(...report(cli, result, words.json ?? false));
           } catch (error) {
             if (cli.signal.aborted) throw error;
-            failures.push(cli.reportItemError(error, folder, words.json ?? false));
+            failures.push(cli.reportItemError(error, {}, words.json ?? false));
           }
         }
         cli.setStatusOf(failures);
@@ -81,7 +81,7 @@ function report(cli: Cli, result: BackupResult, isJson: boolean): PhdError[] {
       cli.printJson({
         event: 'done',
         archive,
-        full: `${result.targetNumber}:${one.folder}/${one.fullFile}`,
+        full: `${result.targetNumber}:${one.fullFolder}/${one.fullFile}`,
         vm: result.vm,
         uuid: result.uuid,
         runId: result.runId,
@@ -107,5 +107,5 @@ function report(cli: Cli, result: BackupResult, isJson: boolean): PhdError[] {
       `      disk ${one.disk}, ${formatBytes(one.diskBytes)} as ${formatBytes(one.archiveBytes)} in ${one.seconds.toFixed(1)} s (${rate}/s): ${one.reason}`,
     );
   }
-  return result.failed.map(({ disk, error }) => cli.reportItemError(error, disk, isJson));
+  return result.failed.map(({ disk, error }) => cli.reportItemError(error, { disk }, isJson));
 }

@@ -77,13 +77,13 @@ export class Cli {
   }
 
   /** The same with the JSON line that names the item. */
-  reportItemError(error: unknown, item: string, isJson: boolean): PhdError {
+  reportItemError(error: unknown, item: { archive?: string; disk?: string }, isJson: boolean): PhdError {
     const failure = this.reportError(error);
     if (isJson) {
       this.printJson({
         event: 'error',
-        archive: item,
-        disk: null,
+        archive: item.archive ?? null,
+        disk: item.disk ?? null,
         bytes: 0,
         totalBytes: 0,
         percent: 0,

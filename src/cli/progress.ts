@@ -5,6 +5,9 @@ import { cutToWidth, escapeText, formatSeconds } from '../engine/display-text.ts
 /** Figures of one moment; rates in bytes a second. */
 export interface ProgressFigures {
   label: string;
+  /** Stable names for JSON lines, where they are known. */
+  archive?: string;
+  disk?: string;
   percent: number;
   bytes: number;
   totalBytes: number;
@@ -56,11 +59,14 @@ function lineView(stream: NodeJS.WritableStream, nowMs: () => number): ProgressV
   };
 }
 
+/** Keys that every JSON line has. */
+const NO_NAMES = { event: 'progress', archive: null, disk: null, code: null, message: null };
+
 function jsonView(stream: NodeJS.WritableStream, nowMs: () => number): ProgressView {
   const isDue = pacer(nowMs);
   return {
     show(figures) {
-      if (isDue(figures)) stream.write(`${JSON.stringify({ event: 'progress', ...figures })}\n`);
+      if (isDue(figures)) stream.write(`${JSON.stringify({ ...NO_NAMES, ...figures })}\n`);
     },
     end() {},
   };

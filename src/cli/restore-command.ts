@@ -56,13 +56,7 @@ export function registerRestore(program: Command, cli: Cli): void {
             await restoreOne(cli, context, ref, words);
           } catch (error) {
             if (cli.signal.aborted) throw error;
-            failures.push(
-              cli.reportItemError(
-                error,
-                `${ref.storage.number}:${ref.folder}/${ref.file}`,
-                words.json ?? false,
-              ),
-            );
+            failures.push(cli.reportItemError(error, { archive: textOf(ref) }, words.json ?? false));
           }
         }
         if (words.vmx && refs[0]) failures.push(...(await vmxOf(cli, context, refs[0], words)));
@@ -112,8 +106,17 @@ async function restoreOne(cli: Cli, context: EngineContext, ref: ArchiveRef, wor
     salvage: words.salvage,
     acceptUnproved: words.acceptUnproved,
   };
-  const result = await withHooks(cli, words.json ?? false, (hooks) => restore(context, request, hooks));
+  const result = await withHooks(
+    cli,
+    words.json ?? false,
+    (hooks) => restore(context, request, hooks),
+    (disk) => ({ archive: textOf(ref), disk }),
+  );
   report(cli, result, words.json ?? false);
+}
+
+function textOf({ storage, folder, file }: ArchiveRef): string {
+  return `${storage.number}:${folder}/${file}`;
 }
 
 function report(cli: Cli, result: RestoreResult, isJson: boolean): void {

@@ -44,12 +44,17 @@ export function registerVerify(program: Command, cli: Cli): void {
             const ref = await archiveRef(context, archive);
             report(
               cli,
-              await withHooks(cli, words.json ?? false, (hooks) => verifyArchive(context, ref, hooks)),
+              await withHooks(
+                cli,
+                words.json ?? false,
+                (hooks) => verifyArchive(context, ref, hooks),
+                () => ({ archive }),
+              ),
               words,
             );
           } catch (error) {
             if (cli.signal.aborted) throw error;
-            failures.push(cli.reportItemError(error, archive, words.json ?? false));
+            failures.push(cli.reportItemError(error, { archive }, words.json ?? false));
           }
         }
         cli.setStatusOf(failures);

@@ -55,6 +55,8 @@ export interface WrittenDisk {
   folder: string;
   /** File names; a FULL comes with its empty DELTA. */
   fullFile: string;
+  /** Where that FULL lies; for a DELTA this is most often not `folder`. */
+  fullFolder: string;
   deltaFile: string;
   archiveBytes: number;
   diskBytes: number;
@@ -220,6 +222,7 @@ export async function writeFull(
       mode: 'full',
       folder,
       fullFile,
+      fullFolder: folder,
       deltaFile,
       archiveBytes: full.sizeBytes + delta.sizeBytes,
       diskBytes: disk.geometry.diskBytes,
@@ -274,6 +277,7 @@ export async function writeDelta(
       mode: 'delta',
       folder,
       fullFile: full.file,
+      fullFolder: full.folder,
       deltaFile,
       archiveBytes: delta.sizeBytes,
       diskBytes: disk.geometry.diskBytes,
