@@ -107,6 +107,11 @@ export function decodeName(encoded: string): string {
   return decoded.normalize('NFC');
 }
 
+/** A VM or disk name as it can be told from a target: NFC, and cut if it is long. */
+export function listedName(name: string): string {
+  return decodeName(encodeName(name));
+}
+
 function parseFull(entry: string): ArchiveName | undefined {
   const match = FULL.exec(entry);
   if (match === null) return undefined;

@@ -3,6 +3,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { FullRecord } from '../../db/jobs-db.ts';
 import { decodeEndRecord } from '../archive/map.ts';
+import { listedName } from '../archive/names.ts';
 import type { SourceDisk } from '../datastore/source-vm.ts';
 import { PhdError } from '../errors.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -94,7 +95,7 @@ function newestOnTarget(query: BaseQuery): FullRecord | undefined {
       ({ name }) =>
         name.kind === 'full' &&
         name.scsiId === disk.scsiId &&
-        name.disk === disk.name &&
+        name.disk === listedName(disk.name) &&
         name.encrypted === query.encrypted,
     )
     .sort((a, b) => (a.name.stamp < b.name.stamp ? 1 : -1));

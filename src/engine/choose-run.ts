@@ -1,11 +1,9 @@
 /** From words of a person to archives: `N:folder/file`, the path of a file, or a VM by name or UUID. */
 import path from 'node:path';
-import type { ArchiveHeader, ArchiveRow } from '../../db/archive-rows.ts';
+import { listedName } from '../archive/names.ts';
 import { PhdError } from '../errors.ts';
 import type { EngineContext } from './context.ts';
-import { openDelta } from './delta-reader.ts';
-import { lastStampOf, newestCompleteRun } from './list-archives.ts';
-import { passphrasesToRead } from './passphrase-order.ts';
+import { lastStampOf, newestCompleteRun, readDeltaHeader } from './list-archives.ts';
 import type { ArchiveRef } from './restore-source.ts';
 
 /** Number of the target that stands for a file named by its path. */
@@ -65,42 +63,25 @@ export async function refsOfVm(
   wanted: WantedVm,
   onWarning: (message: string) => void,
 ): Promise<ArchiveRef[]> {
-  const passphrases = passphrasesToRead(await ctx.passphrases());
+  const until = wanted.onOrBefore === undefined ? {} : { onOrBefore: lastStampOf(wanted.onOrBefore) };
   const run = await newestCompleteRun(
     ctx,
-    {
-      vm: wanted.vm,
-      onOrBefore: wanted.onOrBefore === undefined ? undefined : lastStampOf(wanted.onOrBefore),
-    },
-    async (row) => headerOf(await openDelta(await placeOfRow(ctx, row), passphrases)),
+    { vm: wanted.vm, ...until },
+    (row) => readDeltaHeader(ctx, row),
     (stamp, why) => onWarning(`the run of ${stamp.replace('T', ' ')} is not taken: ${why}`),
   );
-  const rows = wanted.disk === undefined ? run.deltas : run.deltas.filter((row) => row.disk === wanted.disk);
+  const disk = wanted.disk === undefined ? undefined : listedName(wanted.disk);
+  const rows = run.deltas.filter((row) => disk === undefined || row.disk === disk);
   if (rows.length === 0)
     throw new PhdError(
       'NOT_FOUND',
       `the run of ${run.stamp.replace('T', ' ')} of ${run.vm} has no disk ${wanted.disk}`,
     );
-  return await Promise.all(rows.map((row) => placeOfRow(ctx, row)));
-}
-
-async function placeOfRow(ctx: EngineContext, row: ArchiveRow) {
-  return {
-    storage: await ctx.storage(row.targetNumber),
-    folder: row.folder,
-    file: row.file,
-    sizeBytes: row.sizeBytes,
-  };
-}
-
-function headerOf({ manifest }: Awaited<ReturnType<typeof openDelta>>): ArchiveHeader {
-  return {
-    runId: manifest.runId,
-    host: manifest.host,
-    displayName: manifest.displayName,
-    diskBytes: manifest.diskBytes,
-    runDisks: manifest.runDisks.map(({ scsiId, disk }) => `${scsiId} ${disk}`),
-    changedBlocks: manifest.changedBlocks,
-    foreign: false,
-  };
+  return await Promise.all(
+    rows.map(async ({ targetNumber, folder, file }) => ({
+      storage: await ctx.storage(targetNumber),
+      folder,
+      file,
+    })),
+  );
 }

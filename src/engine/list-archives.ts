@@ -2,7 +2,7 @@
 import type { ArchiveCursor, ArchiveFilter } from '../../db/archive-filter.ts';
 import type { ArchiveHeader, ArchiveRow } from '../../db/archive-rows.ts';
 import type { VerifyOutcome } from '../../db/jobs-db.ts';
-import { decodeName, encodeName } from '../archive/names.ts';
+import { listedName } from '../archive/names.ts';
 import { PhdError } from '../errors.ts';
 import type { Stamp, Transport } from '../model/archive.ts';
 import type { EngineContext } from './context.ts';
@@ -152,7 +152,8 @@ export async function newestRun(
   const until = wanted.onOrBefore === undefined ? {} : { onOrBefore: lastStampOf(wanted.onOrBefore) };
   const read = (row: ArchiveRow) => readDeltaHeader(context, row);
   const run = await newestCompleteRun(context, { vm: wanted.vm, ...until }, read, onPartial);
-  return run.deltas.filter((row) => wanted.disk === undefined || row.disk === wanted.disk);
+  const disk = wanted.disk === undefined ? undefined : listedName(wanted.disk);
+  return run.deltas.filter((row) => disk === undefined || row.disk === disk);
 }
 
 /** What a DELTA's manifest says of its run. Throws ARCHIVE_DAMAGED, TARGET_*. */
@@ -166,7 +167,7 @@ export async function readDeltaHeader(context: EngineContext, row: ArchiveRow): 
     host: manifest.host,
     displayName: manifest.displayName,
     diskBytes: manifest.diskBytes,
-    runDisks: manifest.runDisks.map((one) => `${one.scsiId} ${decodeName(encodeName(one.disk))}`),
+    runDisks: manifest.runDisks.map((one) => `${one.scsiId} ${listedName(one.disk)}`),
     changedBlocks: manifest.changedBlocks,
     foreign: false,
   };
@@ -185,9 +186,10 @@ async function disksOfRun(
 
 /** Exact filter for a VM by UUID or by name. Throws NOT_FOUND, USAGE if several VMs bear the name. */
 function vmFilter(context: EngineContext, nameOrUuid: string): ArchiveFilter {
+  const name = listedName(nameOrUuid);
   const byUuid = context.index.distinctVms({ uuid: nameOrUuid }, { limit: 1 });
   if (byUuid.length > 0) return { uuid: nameOrUuid };
-  const named = context.index.distinctVms({ vm: nameOrUuid }, { limit: 10 });
+  const named = context.index.distinctVms({ vm: name }, { limit: 10 });
   if (named.length > 1) {
     const uuids = named.map((one) => one.uuid).join(', ');
     throw new PhdError(
@@ -197,7 +199,7 @@ function vmFilter(context: EngineContext, nameOrUuid: string): ArchiveFilter {
   }
   if (named.length === 0)
     throw new PhdError('NOT_FOUND', `there is no VM ${JSON.stringify(nameOrUuid)} in the index`);
-  return { vm: nameOrUuid };
+  return { vm: name };
 }
 
 /** Distinct own stamps, newest first, read page by page. */

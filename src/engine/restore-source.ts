@@ -1,7 +1,7 @@
 /** Finds and pairs what a restore reads: DELTA, its FULL, and every further copy of both. */
 import type { EndRecord } from '../archive/map.ts';
 import { decodeEndRecord } from '../archive/map.ts';
-import { parseArchiveName } from '../archive/names.ts';
+import { listedName, parseArchiveName } from '../archive/names.ts';
 import { PhdError } from '../errors.ts';
 import type { ArchiveName } from '../model/archive.ts';
 import type { ByteSource } from '../model/byte-source.ts';
@@ -164,7 +164,7 @@ async function fullCandidates(
   for (const row of opening.ctx.index.findFull({
     uuid: manifest.uuid,
     scsiId: manifest.scsiId,
-    disk: manifest.disk,
+    disk: listedName(manifest.disk),
     fullStamp: manifest.fullStamp,
   })) {
     try {
