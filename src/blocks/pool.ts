@@ -45,10 +45,10 @@ export class BlockPool {
   #nextId = 0;
   #failure: Error | undefined;
 
-  constructor(
-    blockBytes: number,
-    workers: number = Math.max(2, Math.min(MAX_WORKERS, availableParallelism())),
-  ) {
+  /** `blockCount` of the largest disk: a small one starts no threads that would find nothing to do. */
+  constructor(blockBytes: number, blockCount: number) {
+    const cores = Math.max(2, Math.min(MAX_WORKERS, availableParallelism()));
+    const workers = Math.max(1, Math.min(cores, Math.ceil(blockCount / BATCH_BLOCKS)));
     this.blockBytes = blockBytes;
     this.slotCount = 2 * workers + 2;
     const packedBytes = BATCH_BLOCKS * Math.max(maxBlockMemberBytes(blockBytes), maxFrameBytes(blockBytes));
