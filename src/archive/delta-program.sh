@@ -3,6 +3,8 @@ case $(head -n 2 <"$0" | od -An -c) in *'\r'*) echo "$0: damaged: its line ends 
 # This file is a DELTA: a backup of the changed blocks of one virtual disk, and the program that restores it
 # together with its FULL. Text ends at the last `exit`; what follows is data. Start it with: sh THIS_FILE
 #
+# A flipped bit in this text must end in an error: no here-documents, whose lost end would swallow the rest.
+#
 # Reading guide: small tools, reading this file, passphrases, the FULL, moving blocks, proof, restore,
 # descriptor and files, menu, words of the command line. Data is never evaluated; names are shown escaped.
 # Byte counts may pass 2^31, where old shells break: the shell counts blocks, awk and dd get bytes as text.
@@ -926,9 +928,12 @@ judge() {
     130) return 130 ;;
     *) fail 1 "cannot write: $(show "$(head -n 1 "$work_dir/dd.$judge_tag" 2>/dev/null)")"; return ;;
   esac
+  judge_broken=0
   for judge_stage in "$@"; do
     stage_status "$judge_tag" "$judge_stage"
     [ "$stage_result" != 0 ] || continue
+    # A source whose reader broke off (SIGPIPE; 23 from curl) is not the one to blame.
+    case $judge_stage$stage_result in feed141 | fetch141 | fetch23) judge_broken=1 && continue ;; esac
     case $judge_stage in
       fetch | feed)
         if [ "$judge_stage$full_url" != "$judge_stage" ] && [ "$judge_what" = FULL ]; then
@@ -942,7 +947,8 @@ judge() {
     esac
     return
   done
-  [ "$judge_write" = 0 ] || fail 3 "the $judge_what is damaged: it holds fewer or more blocks than it must."
+  if [ "$judge_write" != 0 ]; then fail 3 "the $judge_what is damaged: it holds fewer or more blocks than it must."; return; fi
+  [ "$judge_broken" = 0 ] || fail 1 "the $judge_what could not be read to its end."
 }
 
 # ---- progress --------------------------------------------------------------------------------------------
@@ -1325,9 +1331,8 @@ write_zeros() {
 # As many bytes of zeros as the runs need, so that the end of the stream can be demanded as elsewhere.
 zero_source() {
   zero_count=$zero_blocks zero_tail=0
-  read -r _ zero_start zero_run <<LAST
-$(tail -n 1 "$work_dir/plan.f.z")
-LAST
+  tail -n 1 "$work_dir/plan.f.z" >"$work_dir/plan.last"
+  read -r _ zero_start zero_run <"$work_dir/plan.last"
   [ $((zero_start + zero_run)) -ne "$block_count" ] || { zero_count=$((zero_count - 1)) zero_tail=1; }
   dd if=/dev/zero bs="$block_bytes" count="$zero_count" 2>/dev/null
   [ "$zero_tail" = 0 ] || dd if=/dev/zero bs="$last_bytes" count=1 2>/dev/null
@@ -1607,8 +1612,7 @@ ftp_menu() {
 # ---- menu, words, start ----------------------------------------------------------------------------------
 
 help() {
-  cat <<'HELP'
-A FULL is a whole disk, packed; a DELTA (also: INDEX BACKUP) holds the blocks that differ from its FULL and this
+  say 'A FULL is a whole disk, packed; a DELTA (also: INDEX BACKUP) holds the blocks that differ from its FULL and this
 program. Both together give the disk as it was. Nothing bears its final name before it is proved.
 
   sh DELTA                      menu
@@ -1636,8 +1640,7 @@ encrypted; zstd or lzop by the FULL; curl or wget, ssh to fetch the FULL.
   ESXi       all but gpg, zstd and lzop are in its busybox; restore encrypted archives elsewhere and copy the disk
 
 Exit status: 0 done and proved, 1 failed, 2 wrong usage, 3 data does not match its checksum, 4 FULL not fetched,
-5 another restore runs on this disk, 6 no room, 7 passphrase missing or wrong, 130 cancelled.
-HELP
+5 another restore runs on this disk, 6 no room, 7 passphrase missing or wrong, 130 cancelled.'
 }
 
 show_value() {
@@ -1658,8 +1661,7 @@ title() {
 }
 
 menu_text() {
-  cat <<'MENU'
-
+  say '
   R  Restore this INDEX BACKUP and create a new VMDK
   D  Verify the delta blocks in this INDEX BACKUP file
   M  Verify the FULL backup
@@ -1667,8 +1669,7 @@ menu_text() {
   A  Auto restore with all defaults
   F  Configure FTP
   V  VMX menu
-  C  Create a VMDK stub file
-MENU
+  C  Create a VMDK stub file'
   [ "$encrypted$full_encrypted" = 00 ] || say '  P  Set passphrases'
   say '  H  Help'
   say '  Q  Quit'
@@ -1728,14 +1729,14 @@ run_words() {
   [ "$do_verify" = 0 ] || verify_disk
 }
 
-# cleanup STATUS: after all jobs have ended, so that none writes into a folder that is gone.
+# cleanup STATUS: ends the program, after all jobs have ended, so that none writes into a folder that is gone.
 cleanup() {
   [ -z "$work_dir" ] || : >"$work_dir/stop"
   wait
   give_up
   if [ -n "${gpg_home-}" ] && have gpgconf; then gpgconf --homedir "$gpg_home" --kill gpg-agent >/dev/null 2>&1; fi
   [ -z "$work_dir" ] || rm -rf "$work_dir"
-  return "$1"
+  exit "$1"
 }
 
 
@@ -1746,7 +1747,6 @@ interrupted() {
   complain ''
   complain 'Cancelled.'
   cleanup 130
-  exit 130
 }
 
 count_processors() {
@@ -1813,4 +1813,5 @@ main() {
 
 main "$@"
 cleanup $?
+# shellcheck disable=SC2317 # a second guard: data follows, which no shell may ever read as commands
 exit $?

@@ -56,6 +56,19 @@ describe.each([
     expect(run.stderr).toMatch(/^.*line ends were converted.*\n$/);
   });
 
+  it('with a flipped bit in the program text never ends with status 0 and nothing done', async () => {
+    const text = place.delta.bytes.subarray(0, place.delta.headBytes).toString('latin1').trimEnd();
+    // Line ends and quotes decide what the shell takes for code; a here-document would swallow the rest.
+    expect(text).not.toContain('<<');
+    const spots = [text.length - 1, text.indexOf('main "$@"') - 1];
+    for (let at = 0; at < 12; at++)
+      spots.push(text.indexOf(at % 2 ? '\n' : "'", Math.floor((at * text.length) / 12)));
+    for (const [at, offset] of spots.entries()) {
+      writeFileSync(place.deltaPath, flip(place.delta.bytes, offset, at % 7));
+      expect(await expectErrorOrRight(place, SHELLS[at % SHELLS.length]!, `flip at ${offset}`)).not.toBe(0);
+    }
+  });
+
   it('with a byte appended is refused', async () => {
     writeFileSync(place.deltaPath, Buffer.concat([place.delta.bytes, Buffer.from('\n')]));
     expect(await expectErrorOrRight(place, 'dash', 'appended')).toBe(3);
