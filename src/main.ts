@@ -6,6 +6,7 @@ import { Command } from 'commander';
 import { registerBackup } from './cli/backup-command.ts';
 import { Cli, type CliStreams } from './cli/cli.ts';
 import { registerConfig } from './cli/config-command.ts';
+import { registerDemo } from './cli/demo-command.ts';
 import { registerIndex } from './cli/index-command.ts';
 import { registerList } from './cli/list-command.ts';
 import { registerLog } from './cli/log-command.ts';
@@ -33,6 +34,7 @@ const REGISTRARS: ((program: Command, cli: Cli) => void)[] = [
   registerConfig,
   registerPassphrase,
   registerLog,
+  registerDemo,
 ];
 
 /** Runs one command line; returns its exit status. */
