@@ -185,27 +185,31 @@ export async function* decodeMap(
   const map = createHash('sha256');
   const pages = splitPages(pageData);
   let dataBlocks = 0;
-  for (let index = 0; index < end.geometry.regionCount; index += 1) {
-    const firstBlock = index * REGION_BLOCKS;
-    const count = Math.min(REGION_BLOCKS, end.geometry.blockCount - firstBlock);
-    const region: MapRegion = {
-      index,
-      firstBlock,
-      count,
-      digest: Buffer.alloc(0),
-      digests: Buffer.alloc(count * DIGEST_BYTES),
-      memberBytes: new Uint32Array(count).fill(end.zeroMemberBytes),
-    };
-    for (let from = 0; from < count; from += PAGE_BLOCKS) {
-      const next = await pages.next();
-      if (next.done) throw damaged('the index map is cut');
-      table.update(next.value);
-      dataBlocks += decodePage(region, from, next.value);
+  try {
+    for (let index = 0; index < end.geometry.regionCount; index += 1) {
+      const firstBlock = index * REGION_BLOCKS;
+      const count = Math.min(REGION_BLOCKS, end.geometry.blockCount - firstBlock);
+      const region: MapRegion = {
+        index,
+        firstBlock,
+        count,
+        digest: Buffer.alloc(0),
+        digests: Buffer.alloc(count * DIGEST_BYTES),
+        memberBytes: new Uint32Array(count).fill(end.zeroMemberBytes),
+      };
+      for (let from = 0; from < count; from += PAGE_BLOCKS) {
+        const next = await pages.next();
+        if (next.done) throw damaged('the index map is cut');
+        table.update(next.value);
+        dataBlocks += decodePage(region, from, next.value);
+      }
+      map.update(region.digests);
+      yield region;
     }
-    map.update(region.digests);
-    yield region;
+    if (!(await pages.next()).done) throw damaged('the index map is longer than announced');
+  } finally {
+    await pages.return(undefined);
   }
-  if (!(await pages.next()).done) throw damaged('the index map is longer than announced');
   const isProved =
     table.digest().equals(end.tableDigest) &&
     map.digest().equals(end.mapDigest) &&

@@ -277,10 +277,10 @@ export async function* gunzip(source: AsyncIterable<Buffer>): AsyncGenerator<Buf
   if (sourceError) throw sourceError;
 }
 
-/** The map that an empty DELTA carries: end record, then page data. */
+/** The map that an empty DELTA carries: end record, then page data. Who leaves the pages unread calls `close`. */
 export async function readMapPart(
   delta: OpenDelta,
-): Promise<{ record: Buffer; pages: AsyncGenerator<Buffer> }> {
+): Promise<{ record: Buffer; pages: AsyncGenerator<Buffer>; close(): Promise<void> }> {
   const content = delta.content('map');
   let start: Buffer = Buffer.alloc(0);
   while (start.length < END_RECORD_BYTES) {
@@ -293,5 +293,6 @@ export async function readMapPart(
     if (first.length > END_RECORD_BYTES) yield first.subarray(END_RECORD_BYTES);
     yield* content;
   })();
-  return { record: first.subarray(0, END_RECORD_BYTES), pages };
+  const close = async (): Promise<void> => void (await content.return(undefined));
+  return { record: first.subarray(0, END_RECORD_BYTES), pages, close };
 }

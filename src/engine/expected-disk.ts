@@ -35,13 +35,17 @@ export async function* expectedRegions(
 ): AsyncGenerator<ExpectedRegion> {
   const overlay = maps ? new Overlay(maps) : null;
   let offset = full.end.dataOffset;
-  for await (const region of full.regions()) {
-    const expected = ofFull(region, offset);
-    for (const bytes of region.memberBytes) offset += bytes;
-    if (overlay) await overlay.apply(expected, region);
-    yield expected;
+  try {
+    for await (const region of full.regions()) {
+      const expected = ofFull(region, offset);
+      for (const bytes of region.memberBytes) offset += bytes;
+      if (overlay) await overlay.apply(expected, region);
+      yield expected;
+    }
+    await overlay?.finish();
+  } finally {
+    await overlay?.close();
   }
-  await overlay?.finish();
 }
 
 function ofFull(region: MapRegion, dataOffset: number): ExpectedRegion {
@@ -128,6 +132,10 @@ class Overlay {
     if (!isDone) throw damaged('the plan is longer than the disk');
     if (!this.#hash.digest().equals(this.#mapDigest))
       throw damaged('the finished disk does not match its digest');
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#plan.return(undefined), this.#payload.return(undefined)]);
   }
 }
 

@@ -176,7 +176,8 @@ async function authenticate(verifying: Verifying, stored: ByteSource): Promise<s
 async function requireSameAsDelta(verifying: Verifying, map: DiskMap): Promise<void> {
   const delta = await emptyDelta(verifying);
   if (!delta) return;
-  const { record } = await readMapPart(delta);
+  const { record, close } = await readMapPart(delta);
+  await close();
   if (!decodeEndRecord(record).mapDigest.equals(map.end.mapDigest)) {
     throw new PhdError(
       'DIGEST_MISMATCH',
