@@ -82,6 +82,8 @@ interface Opening {
   passphrases: string[];
   scratch: Scratch;
   hooks: OperationHooks;
+  /** Why a target could not be asked: what is not found may be there. */
+  notAsked?: PhdError;
 }
 
 async function openFromDelta(
@@ -175,6 +177,13 @@ async function fullCandidates(
   }
   if (found.length === 0) await addFromOtherTargets(opening, manifest, add);
   if (found.length === 0) {
+    const { notAsked } = opening;
+    if (notAsked)
+      throw new PhdError(
+        notAsked.code,
+        `the FULL ${manifest.fullFile} of ${delta.place.file} is on no target that answers: ${notAsked.message}`,
+        { cause: notAsked },
+      );
     throw new PhdError(
       'NOT_FOUND',
       `the FULL ${manifest.fullFile} of ${delta.place.file} is on no target: bring it back, or name it with --full`,
@@ -200,6 +209,7 @@ async function addFromOtherTargets(
 
 function warnOf(opening: Opening, error: unknown, what: string): void {
   if (!(error instanceof PhdError) || error.code === 'CANCELLED') throw error;
+  opening.notAsked ??= error;
   opening.hooks.onWarning?.(`${what}: ${error.message}`);
 }
 
