@@ -80,7 +80,10 @@ export async function findBase(ctx: EngineContext, query: BaseQuery): Promise<Ba
     if (map.end.mapDigest.toString('hex') !== full.mapDigest && full.mapDigest !== '') {
       return { reason: `the map of ${full.folder}/${full.file} does not match its digest`, warn: true };
     }
-    return { full: { ...full, mapDigest: map.end.mapDigest.toString('hex') }, map };
+    const proved = { ...full, mapDigest: map.end.mapDigest.toString('hex') };
+    // Else a lost jobs.db would never learn of a FULL that may be purged to tape tomorrow.
+    if (full !== known) ctx.jobs.recordFull(proved);
+    return { full: proved, map };
   } catch (error) {
     if (!(error instanceof PhdError) || error.code === 'CANCELLED') throw error;
     return { reason: `the map of ${full.folder}/${full.file} cannot be had: ${error.message}`, warn: true };
