@@ -21,7 +21,7 @@ export interface DiskContent {
   fill(flatPath: string, sizeBytes: number, tree: string, signal?: AbortSignal): Promise<void>;
   /** Writes a further file into the content, and takes one away. */
   change(flatPath: string, added: string, removed: string, signal?: AbortSignal): Promise<void>;
-  /** What a file system check says of a restored flat; null if there is none. Throws DIGEST_MISMATCH. */
+  /** What a file system check says of a restored flat; null if there is none. Throws IO if it is not clean. */
   check(flatPath: string, signal?: AbortSignal): Promise<string | null>;
 }
 
@@ -89,7 +89,10 @@ async function call(program: string, words: string[], signal?: AbortSignal): Pro
     });
     return stderr + stdout;
   } catch (error) {
-    throw fromErrno(error, `${path.basename(program)} failed`);
+    const [firstLine] = ((error as { stderr?: string }).stderr ?? '').trim().split('\n');
+    const translated = fromErrno(error, `${path.basename(program)} failed`);
+    if (translated.code === 'CANCELLED' || !firstLine) throw translated;
+    throw new PhdError('IO', `${path.basename(program)} failed: ${firstLine}`, { cause: error });
   }
 }
 
