@@ -1,11 +1,11 @@
 /** Indexing of a local, an FTP and an SSH target: cold, and when nothing has changed. */
-import { cpSync, mkdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { startVsftpd } from '../support/servers/ftpd.ts';
 import type { RunningServer } from '../support/servers/own-namespace.ts';
 import { startSshServer } from '../support/servers/sshd.ts';
 import { runsOfVm } from './archive-names.ts';
-import { type Contender, type ProcessRun, runJob } from './measure.ts';
+import { type Contender, type ProcessRun, runJob, runOrThrow } from './measure.ts';
 import { PhdHome } from './phd.ts';
 import type { Samples } from './samples.ts';
 import { accessFiles } from './transport.ts';
@@ -36,7 +36,7 @@ export async function measureIndexing(
     const ssh = await startSshServer();
     servers.push(ssh);
     for (const server of servers) {
-      cpSync(local, path.join(server.folder, 'archives'), { recursive: true, preserveTimestamps: true });
+      await runOrThrow({ program: 'cp', args: ['-a', local, path.join(server.folder, 'archives')] });
     }
     const access = accessFiles(work, 0, ssh);
     const password = path.join(work, 'password');
