@@ -45,6 +45,7 @@ beforeAll(async () => {
   tale = new Tale({
     config: 'encryption: { systemPassphraseFile: system, masterPassphraseFile: master }\n',
   });
+  await tale.provide('lzop');
   for (const [name, text] of Object.entries(PASSPHRASES)) tale.home.write(name, `${text}\n`);
   vm = await tale.makeVm('Mail', [{ name: 'Mail.vmdk', sizeBytes: 6 * MIB + 1536 }]);
   for (const kind of Object.keys(KINDS) as Kind[]) pairs[kind] = await makePair(kind);

@@ -1,7 +1,7 @@
 /** A stage for the tales: a home with targets and a datastore, the built program, and what shells and tools see. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -11,7 +11,7 @@ import {
   type TestVm,
   type TestVmRequest,
 } from '../support/disk-images.ts';
-import { type PeerName, requirePeer } from '../support/peers.ts';
+import { type PeerName, requirePeer, writePeerScript } from '../support/peers.ts';
 import { makeTempHome, type TempHome } from '../support/temp-home.ts';
 
 export const MIB = 1_048_576;
@@ -113,6 +113,12 @@ export class Tale {
     this.home.writeConfig(`targets:\n${lines.join('')}datastores: [vmfs]\n${config}`);
   }
 
+  /** Puts programs that the system may lack onto the path of `phd`. */
+  async provide(...names: PeerName[]): Promise<void> {
+    for (const name of names)
+      await writePeerScript(await requirePeer(name), this.home.write(`bin/${name}`, '', 0o755));
+  }
+
   path(...parts: string[]): string {
     return path.join(this.home.root, ...parts);
   }
@@ -130,7 +136,7 @@ export class Tale {
   phd(words: string[], options: RunOptions = {}): Promise<Run> {
     return runProgram(process.execPath, [PROGRAM, ...words], {
       ...options,
-      env: { ...this.home.env, ...options.env },
+      env: { ...this.home.env, PATH: `${this.path('bin')}:${process.env.PATH}`, ...options.env },
     });
   }
 
@@ -216,10 +222,34 @@ export function namesIn(folder: string): string[] {
   return existsSync(folder) ? readdirSync(folder).sort() : [];
 }
 
-/** Replaces the content of an executable file. */
-export function writeScript(file: string, text: string): string {
-  mkdirSync(path.dirname(file), { recursive: true });
-  writeFileSync(file, text);
-  chmodSync(file, 0o755);
-  return file;
+/** Where the gzip members of the blocks of a FULL lie, read by its own description: extra field 'P' 'B'. */
+export function membersOf(full: string): { offset: number; bytes: number }[] {
+  const content = readFileSync(full);
+  const members: { offset: number; bytes: number }[] = [];
+  // The head has no payload: header, extra field, two bytes of an empty deflate stream, CRC and size.
+  let at = 12 + content.readUInt16LE(10) + 2 + 8;
+  while (content[at + 13] === 'B'.charCodeAt(0)) {
+    const bytes = content.readUInt32LE(at + 16);
+    members.push({ offset: at, bytes });
+    at += bytes;
+  }
+  return members;
+}
+
+/** A block of a FULL whose packed bytes are many, so that a turned bit lies in its content. */
+export function fullBlock(full: string): { block: number; middle: number } {
+  const members = membersOf(full);
+  const block = members.findIndex(({ bytes }) => bytes > 10_000);
+  const member = members[block];
+  if (member === undefined) throw new Error(`${full} has no block with much content`);
+  return { block, middle: member.offset + Math.floor(member.bytes / 2) };
+}
+
+/** Calls `isSo` until it is true; throws after a while. For what another process does. */
+export async function until(isSo: () => boolean | Promise<boolean>, limitMs = 60_000): Promise<void> {
+  const deadline = performance.now() + limitMs;
+  while (!(await isSo())) {
+    if (performance.now() > deadline) throw new Error('it did not come to pass');
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
 }
