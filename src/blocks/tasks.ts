@@ -1,8 +1,8 @@
 /** What the main thread asks of a block worker, and what comes back. Bulk data stays in the shared slots. */
 import type { Codec } from '../model/archive.ts';
 
-/** Blocks handled by one task. */
-export const BATCH_BLOCKS = 16;
+/** Blocks handled by one task: enough to pay for the message, few enough to keep the slots small. */
+export const BATCH_BLOCKS = 8;
 
 /** Memory shared by all threads: `raw` holds plain blocks, `packed` members or frames, BATCH_BLOCKS of each. */
 export interface Slot {

@@ -3,7 +3,7 @@
  * in the one shape that gpg 2.2 opens (SEIPDv1, AES-256, no compression).
  */
 import { ReadableStream } from 'node:stream/web';
-import * as openpgp from 'openpgp';
+import type * as Openpgp from 'openpgp';
 import { PhdError } from '../errors.ts';
 
 /** Every passphrase packet is this long, so `tail -c +49` reaches the second one. */
@@ -13,12 +13,19 @@ export const CHUNK_BYTES = 1_048_576;
 /** S2K count of 65,011,712: what gpg itself uses. */
 const S2K_COUNT_BYTE = 255;
 
-const CONFIG = {
-  aeadProtect: false,
-  preferredSymmetricAlgorithm: openpgp.enums.symmetric.aes256,
-  preferredCompressionAlgorithm: openpgp.enums.compression.uncompressed,
-  s2kIterationCountByte: S2K_COUNT_BYTE,
-} as const;
+/** Loaded when first needed: most restores meet no encryption, and it costs start-up time and memory. */
+export function loadOpenpgp(): Promise<typeof Openpgp> {
+  return import('openpgp');
+}
+
+function configOf(openpgp: typeof Openpgp) {
+  return {
+    aeadProtect: false,
+    preferredSymmetricAlgorithm: openpgp.enums.symmetric.aes256,
+    preferredCompressionAlgorithm: openpgp.enums.compression.uncompressed,
+    s2kIterationCountByte: S2K_COUNT_BYTE,
+  };
+}
 
 /** Encrypts a stream for each passphrase in order (system first). Constant memory. */
 export async function* encryptStream(
@@ -28,13 +35,14 @@ export async function* encryptStream(
   if (passphrases.length === 0) {
     throw new PhdError('PASSPHRASE_MISSING', 'encryption is asked for, but no passphrase is configured');
   }
+  const openpgp = await loadOpenpgp();
   const message = await openpgp.createMessage({ binary: streamOf(piecesOf(source)), date: new Date(0) });
   const encrypted = await openpgp.encrypt({
     message,
     passwords: [...passphrases],
     format: 'binary',
     date: new Date(0),
-    config: CONFIG,
+    config: configOf(openpgp),
   });
   for await (const chunk of encrypted as unknown as AsyncIterable<Uint8Array>) {
     yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
@@ -51,6 +59,7 @@ export async function* decryptStream(
   what: string,
 ): AsyncGenerator<Buffer> {
   requirePassphrases(passphrases, what);
+  const openpgp = await loadOpenpgp();
   let sourceError: unknown;
   const guarded = async function* (): AsyncGenerator<Uint8Array> {
     try {
@@ -66,7 +75,7 @@ export async function* decryptStream(
       message,
       passwords: [...passphrases],
       format: 'binary',
-      config: { allowUnauthenticatedStream: true, ...CONFIG },
+      config: { allowUnauthenticatedStream: true, ...configOf(openpgp) },
     });
     for await (const chunk of decrypted.data as unknown as AsyncIterable<Uint8Array>) {
       yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
@@ -127,7 +136,7 @@ async function* piecesOf(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint
 }
 
 /** A web stream that pulls from an iterable, closing it when cancelled. */
-function streamOf(source: AsyncIterable<Uint8Array>): openpgp.WebStream<Uint8Array> {
+function streamOf(source: AsyncIterable<Uint8Array>): Openpgp.WebStream<Uint8Array> {
   const iterator = source[Symbol.asyncIterator]();
   return new ReadableStream<Uint8Array>(
     {
@@ -141,5 +150,5 @@ function streamOf(source: AsyncIterable<Uint8Array>): openpgp.WebStream<Uint8Arr
       },
     },
     { highWaterMark: 1 },
-  ) as unknown as openpgp.WebStream<Uint8Array>;
+  ) as unknown as Openpgp.WebStream<Uint8Array>;
 }

@@ -6,10 +6,9 @@
  * Bytes read here carry no MDC: the caller counts them only by digests from an authenticated message.
  */
 import { createDecipheriv } from 'node:crypto';
-import * as openpgp from 'openpgp';
 import { PhdError } from '../errors.ts';
 import { type ByteSource, readRange } from '../model/byte-source.ts';
-import { CHUNK_BYTES, fromOpenpgp, requirePassphrases } from './message.ts';
+import { CHUNK_BYTES, fromOpenpgp, loadOpenpgp, requirePassphrases } from './message.ts';
 
 /** Header octet of a partial length of 2^20 (RFC 9580 section 4.2.1.4). */
 const CHUNK_HEADER = 0xf4;
@@ -81,6 +80,7 @@ async function sessionKey(
   passphrases: readonly string[],
   what: string,
 ): Promise<Buffer> {
+  const openpgp = await loadOpenpgp();
   const emptyData = Buffer.concat([Buffer.from([0xd2, 60, 1]), Buffer.alloc(59)]);
   const binaryMessage = Uint8Array.from(Buffer.concat([packets, emptyData]));
   for (const passphrase of passphrases) {

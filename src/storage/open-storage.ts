@@ -1,9 +1,7 @@
 /** Opens a target by its settings. */
 import { PhdError } from '../errors.ts';
 import type { TargetSettings } from '../model/target.ts';
-import { FtpStorage } from './ftp.ts';
-import { HostKeyCheck, type HostKeyQuestion } from './host-key-check.ts';
-import { SshStorage } from './ssh.ts';
+import type { HostKeyQuestion } from './host-key-check.ts';
 import type { Storage } from './storage.ts';
 import { VmfsStorage } from './vmfs.ts';
 
@@ -26,6 +24,7 @@ export async function openStorage(target: TargetSettings, hooks: StorageHooks): 
   return target.readOnly ? refuseChanges(storage) : storage;
 }
 
+/** The network transports are loaded when a target needs them: a host with local targets starts quicker. */
 async function transportOf(settings: TargetSettings, hooks: StorageHooks): Promise<Storage> {
   if (settings.transport === 'vmfs') return new VmfsStorage(settings);
   if (settings.host === null || settings.host === '') {
@@ -33,7 +32,12 @@ async function transportOf(settings: TargetSettings, hooks: StorageHooks): Promi
   }
   const password = await hooks.password();
   const log = (text: string): void => hooks.log(password ? text.replaceAll(password, '***') : text);
-  if (settings.transport === 'ftp') return new FtpStorage(settings, { settings, password, log });
+  if (settings.transport === 'ftp') {
+    const { FtpStorage } = await import('./ftp.ts');
+    return new FtpStorage(settings, { settings, password, log });
+  }
+  const { HostKeyCheck } = await import('./host-key-check.ts');
+  const { SshStorage } = await import('./ssh.ts');
   const ask = (question: HostKeyQuestion): Promise<boolean> => hooks.askHostKey(question);
   const hostKeys = new HostKeyCheck(settings.host, settings.port ?? 22, settings.knownHostsFile, ask);
   return new SshStorage(settings, {

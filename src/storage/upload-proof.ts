@@ -9,25 +9,25 @@ export const TAIL_BYTES = 1024 * 1024;
 
 export class UploadProof {
   readonly #hash = createHash('sha256');
-  readonly #tail: Buffer[] = [];
-  #tailBytes = 0;
+  /** Ring of the last bytes: one allocation, however long the upload. */
+  readonly #tail = Buffer.alloc(TAIL_BYTES);
   sizeBytes = 0;
 
   /** Takes the bytes in order; they are copied, so the caller may use its memory again. */
   add(chunk: Uint8Array): void {
     this.#hash.update(chunk);
+    const kept = chunk.subarray(Math.max(0, chunk.length - TAIL_BYTES));
+    const at = (this.sizeBytes + chunk.length - kept.length) % TAIL_BYTES;
+    const first = kept.subarray(0, TAIL_BYTES - at);
+    this.#tail.set(first, at);
+    this.#tail.set(kept.subarray(first.length), 0);
     this.sizeBytes += chunk.length;
-    const kept = Buffer.from(chunk.subarray(Math.max(0, chunk.length - TAIL_BYTES)));
-    this.#tail.push(kept);
-    this.#tailBytes += kept.length;
-    while (this.#tailBytes - (this.#tail[0]?.length ?? 0) >= TAIL_BYTES) {
-      this.#tailBytes -= this.#tail.shift()?.length ?? 0;
-    }
   }
 
   #lastBytes(): Buffer {
-    const all = Buffer.concat(this.#tail);
-    return all.subarray(Math.max(0, all.length - TAIL_BYTES));
+    if (this.sizeBytes <= TAIL_BYTES) return this.#tail.subarray(0, this.sizeBytes);
+    const at = this.sizeBytes % TAIL_BYTES;
+    return Buffer.concat([this.#tail.subarray(at), this.#tail.subarray(0, at)]);
   }
 
   /**
