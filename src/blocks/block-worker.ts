@@ -125,17 +125,33 @@ function pack(task: Extract<Task, { kind: 'pack' }>): TaskResult {
   return { digests, memberBytes };
 }
 
+/** Running digest of the region under way; undefined while it held nothing but zeros. */
 let regionHash: Hash | undefined;
-let isRegionZero = true;
+let leadingZeroBytes = 0;
+/** Digests after so many bytes of zeros: most regions begin or consist of them, and they need not be hashed again. */
+const zeroPrefixes = new Map<number, Hash>();
+
+function hashOfZeros(bytes: number): Hash {
+  let prefix = zeroPrefixes.get(bytes);
+  if (!prefix) {
+    prefix = createHash('sha256');
+    for (let left = bytes; left > 0; left -= blockBytes)
+      prefix.update(zeroBlock.subarray(0, Math.min(left, blockBytes)));
+    zeroPrefixes.set(bytes, prefix);
+  }
+  return prefix.copy();
+}
 
 function hashRegion(task: Extract<Task, { kind: 'region' }>): TaskResult {
-  regionHash ??= createHash('sha256');
-  isRegionZero &&= task.isZero;
-  regionHash.update(slots[task.slot]!.raw.subarray(0, task.bytes));
+  if (!regionHash && task.isZero) leadingZeroBytes += task.bytes;
+  else {
+    regionHash ??= hashOfZeros(leadingZeroBytes);
+    regionHash.update(slots[task.slot]!.raw.subarray(0, task.bytes));
+  }
   if (!task.isLast) return {};
-  const regionDigest = isRegionZero ? Buffer.alloc(DIGEST_BYTES) : regionHash.digest();
+  const regionDigest = regionHash?.digest() ?? Buffer.alloc(DIGEST_BYTES);
   regionHash = undefined;
-  isRegionZero = true;
+  leadingZeroBytes = 0;
   return { regionDigest };
 }
 
