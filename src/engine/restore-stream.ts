@@ -5,7 +5,7 @@ import { PhdError, throwIfAborted } from '../errors.ts';
 import { placeText } from './archive-place.ts';
 import type { OperationHooks } from './backup.ts';
 import { gunzip } from './delta-reader.ts';
-import { ensureDescriptor } from './descriptor-of-disk.ts';
+import { placeDescriptor, prepareDescriptor } from './descriptor-of-disk.ts';
 import { lzopPlain } from './lzop.ts';
 import { Progress } from './progress.ts';
 import type { RestoreRequest, RestoreResult } from './restore.ts';
@@ -63,7 +63,10 @@ export async function restoreStream(
   } finally {
     await open.handle.close();
   }
-  const descriptorPath = await ensureDescriptor(null, goal, diskBytes, diskName, onWarning);
+  const descriptorPath = await placeDescriptor(
+    await prepareDescriptor(null, goal, diskBytes, diskName, onWarning),
+    onWarning,
+  );
   const { blockCount } = geometryOf(diskBytes);
   onWarning(`${goal.flatPath} is unproved: ${placeText(place)} carries no digests`);
   return {

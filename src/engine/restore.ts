@@ -10,7 +10,7 @@ import { fromErrno, PhdError } from '../errors.ts';
 import { placeText, storedBytes } from './archive-place.ts';
 import type { OperationHooks } from './backup.ts';
 import type { EngineContext } from './context.ts';
-import { ensureDescriptor } from './descriptor-of-disk.ts';
+import { placeDescriptor, prepareDescriptor } from './descriptor-of-disk.ts';
 import { expectedRegions, FROM_ZERO } from './expected-disk.ts';
 import { isOpenFull } from './full-reader.ts';
 import type { DiskMap } from './map-file.ts';
@@ -127,14 +127,9 @@ async function restoreProved(
     const filled = await fillDisk(work);
     if (request.salvage && filled.bad.size > 0) return await salvage(work, filled);
     if (request.verify) await verifyFinished(work);
+    const descriptor = await prepareDescriptor(source.delta, goal, geometry.diskBytes, diskName, onWarning);
     await finishGoal(open);
-    const descriptorPath = await ensureDescriptor(
-      source.delta,
-      goal,
-      geometry.diskBytes,
-      diskName,
-      onWarning,
-    );
+    const descriptorPath = await placeDescriptor(descriptor, onWarning);
     return {
       ...figures(work, filled),
       descriptorPath,
