@@ -62,7 +62,10 @@ function refuseName(diskName: string, reason: string): PhdError {
 /** Name of the flat of a disk: NAME.vmdk -> NAME-flat.vmdk, a raw image is its own flat. USAGE if the name is no plain one. */
 export function flatNameOf(diskName: string, isRawImage: boolean): string {
   if (!isPlainName(diskName)) throw refuseName(diskName, 'it must be a plain file name');
-  if (isRawImage) return diskName;
+  if (isRawImage) {
+    if (!isPlainName(`${diskName}.part`)) throw refuseName(diskName, 'it is too long');
+    return diskName;
+  }
   const stem = /^(.+)\.vmdk$/i.exec(diskName)?.[1];
   if (stem === undefined) throw refuseName(diskName, 'it must end in .vmdk');
   if (!isPlainName(`${stem}-flat.vmdk.part`)) throw refuseName(diskName, 'it is too long');
