@@ -50,6 +50,21 @@ describe('On two local targets', () => {
     expect(readFileSync(path.join(to, 'Shop-flat.vmdk')).equals(disk)).toBe(true);
   });
 
+  it('a bad block of a DELTA comes from its other copy', async () => {
+    const near = tale.file(delta.archive);
+    cpSync(path.dirname(onTwo(near)), path.dirname(near), { recursive: true });
+    await tale.phd(['index', '--force']);
+    const [, offset, bytes] = /^part blocks (\d+) (\d+)/m.exec(readFileSync(near, 'latin1')) ?? [];
+    flipByte(near, Number(offset) + Math.floor(Number(bytes) / 2));
+    const to = tale.newFolder();
+    const { run, disks } = await tale.restore([delta.archive, '--to', to]);
+    expect(only(disks).retried).toBe(1);
+    expect(run.stderr).toMatch(/block \d+ of 1:.* was bad \(.*\) and good in 2:/);
+    expect(readFileSync(path.join(to, 'Shop-flat.vmdk')).equals(disk)).toBe(true);
+    rmSync(path.dirname(near), { recursive: true });
+    await tale.phd(['index', '--force']);
+  });
+
   it('a bad block of the nearest copy comes from the other, with a warning that names block and place', async () => {
     const near = tale.file(full.full);
     cpSync(path.dirname(near), path.dirname(onTwo(near)), { recursive: true });
