@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { EngineContext } from '../engine/context.ts';
 import { formatBytes } from '../engine/display-text.ts';
-import type { VerifyResult } from '../engine/verify.ts';
+import type { VerifyResult } from '../engine/verifying.ts';
 import { PhdError } from '../errors.ts';
 import { type Cli, parseWhole } from './cli.ts';
 import { withHooks } from './operation-hooks.ts';
@@ -92,7 +92,7 @@ async function archivesOf(context: EngineContext, words: Words): Promise<string[
 }
 
 async function verifyOneDisk(cli: Cli, context: EngineContext, words: Words): Promise<void> {
-  const { verifyDisk } = await import('../engine/verify.ts');
+  const { verifyDisk } = await import('../engine/verify-disk.ts');
   const { archiveRef } = await import('../engine/choose-run.ts');
   const against = await archiveRef(context, words.against as string);
   const full = words.full === undefined ? undefined : await archiveRef(context, words.full);

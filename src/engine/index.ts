@@ -25,5 +25,7 @@ export type { OnProgress, ProgressEvent } from './progress.ts';
 export { type RestoreRequest, type RestoreResult, restore } from './restore.ts';
 export type { ArchiveRef } from './restore-source.ts';
 export { type RestoreVmxRequest, restoreVmx } from './restore-vmx.ts';
-export { type VerifyResult, verifyArchive, verifyDisk } from './verify.ts';
+export { verifyArchive } from './verify.ts';
+export { verifyDisk } from './verify-disk.ts';
+export type { VerifyResult } from './verifying.ts';
 export { PROGRAM, VERSION } from './version.ts';

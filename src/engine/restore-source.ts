@@ -6,6 +6,7 @@ import { PhdError } from '../errors.ts';
 import type { ArchiveName } from '../model/archive.ts';
 import type { ByteSource } from '../model/byte-source.ts';
 import type { Storage } from '../storage/storage.ts';
+import { requireNamedRightly } from './archive-name-check.ts';
 import { type ArchivePlace, placePath, placeText } from './archive-place.ts';
 import type { OperationHooks } from './backup.ts';
 import type { EngineContext } from './context.ts';
@@ -94,7 +95,7 @@ async function openFromDelta(
 ): Promise<RestoreSource> {
   const { passphrases, scratch, hooks } = opening;
   const delta = await openDelta(place, passphrases, hooks.signal);
-  requireSameName(delta, name);
+  requireNamedRightly(place, name, delta.manifest);
   const maps = await loadMaps(delta, scratch);
   requireDigests(delta, maps);
   const candidates = chosenFull
@@ -112,21 +113,6 @@ async function openFromDelta(
     otherDeltas: await copiesOnTargets(opening, place),
     passphrases,
   };
-}
-
-/** A DELTA renamed to stand for another is refused: the manifest decides. */
-function requireSameName(delta: OpenDelta, name: ArchiveName): void {
-  const { manifest } = delta;
-  const isSame =
-    manifest.stamp === name.stamp &&
-    manifest.fullStamp === name.fullStamp &&
-    Number(manifest.scsiId) === Number(name.scsiId);
-  if (!isSame) {
-    throw new PhdError(
-      'ARCHIVE_DAMAGED',
-      `${placeText(delta.place)}: its name and its manifest (disk ${manifest.disk}, ${manifest.stamp}) disagree; it was renamed`,
-    );
-  }
 }
 
 function requireDigests(delta: OpenDelta, maps: DeltaMaps): void {
@@ -325,12 +311,7 @@ async function openFromFull(
   hooks.onWarning?.(`${placeText(place)} has no empty DELTA: it restores through its own map`);
   const full = await openFull(place, name, passphrases, hooks.signal);
   const fullMap = isOpenFull(full) ? await saveMap(scratch.file('full.map'), full.end, full.pages()) : null;
-  if (isOpenFull(full) && full.head.stamp !== name.stamp) {
-    throw new PhdError(
-      'ARCHIVE_DAMAGED',
-      `${placeText(place)}: its name and its head (${full.head.disk}, ${full.head.stamp}) disagree; it was renamed`,
-    );
-  }
+  if (isOpenFull(full)) requireNamedRightly(place, name, full.head);
   return {
     delta: null,
     maps: null,
