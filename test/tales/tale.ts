@@ -1,7 +1,7 @@
 /** A stage for the tales: a home with targets and a datastore, the built program, and what shells and tools see. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -165,6 +165,22 @@ export class Tale {
       .filter((entry) => entry.isFile())
       .map((entry) => path.relative(this.path(target), path.join(entry.parentPath, entry.name)))
       .sort();
+  }
+
+  /** What the program keeps for itself, as text: configuration, databases, logs. */
+  ownTexts(): string[] {
+    const files = ['state', 'log'].flatMap((folder) =>
+      namesIn(this.path(folder)).map((name) => this.path(folder, name)),
+    );
+    return [this.path('phd.yaml'), ...files]
+      .filter((file) => statSync(file).isFile())
+      .map((file) => readFileSync(file, 'latin1'));
+  }
+
+  /** Loses jobs.db, index.db and the kept maps. */
+  loseState(): void {
+    if (!existsSync(this.path('state', 'jobs.db'))) throw new Error('there is no jobs.db to lose');
+    rmSync(this.path('state'), { recursive: true });
   }
 
   remove(): void {
