@@ -4,7 +4,7 @@
  * The exit status of a code is fixed here, so that no command can invent one.
  */
 
-/** code -> exit status (spec section 12). */
+/** code -> exit status (README, exit status). */
 const EXIT_STATUS = {
   /** Wrong words on the command line, or values that contradict one another. */
   USAGE: 2,
@@ -67,7 +67,7 @@ export class PhdError extends Error {
   }
 }
 
-/** Which of several failures decides the exit status of a command over many disks (spec section 12). */
+/** Which of several failures decides the exit status of a command over many disks (README, exit status). */
 const STATUS_ORDER = [130, 3, 6, 5, 7, 4, 2, 1];
 
 /** Exit status of a command from the codes of its failed items; 0 without any. */

@@ -96,7 +96,7 @@ export class Cli {
     return failure;
   }
 
-  /** Sets the exit status from the failures of all items (spec section 12). */
+  /** Sets the exit status from the failures of all items (README, exit status). */
   setStatusOf(failures: readonly PhdError[]): void {
     this.#status = exitStatusOf(failures.map((one) => one.code));
   }

@@ -116,7 +116,7 @@ function stateOf(row: ListedRow): string {
   return `${row.verifyResult} ${row.verifiedAt?.slice(0, 10) ?? ''}`;
 }
 
-/** Keys of spec section 12; null where the archive's header was not read. */
+/** Keys as the README lists them; null where the archive's header was not read. */
 function jsonOf(row: ListedRow): Record<string, unknown> {
   return {
     target: row.targetNumber,

@@ -1,4 +1,4 @@
-/** Restore of one disk (spec: nothing is written before both archives and the goal are proved fit for each other). */
+/** Restore of one disk: nothing is written before both archives and the goal are proved fit for each other. */
 import fs from 'node:fs/promises';
 import { blockSizeBytes, type Geometry, geometryOf } from '../archive/geometry.ts';
 import { BlockSet } from '../blocks/block-set.ts';

@@ -1,4 +1,4 @@
-/** Plain types of archives and targets; no behaviour, no imports. Words: spec section 1. */
+/** Plain types of archives and targets; no behaviour, no imports. Words: README. */
 
 export type Transport = 'vmfs' | 'ftp' | 'ssh';
 export type Codec = 'gzip' | 'zstd' | 'lzop';

@@ -2,7 +2,7 @@
 import type { Codec } from './archive.ts';
 import type { TargetSettings } from './target.ts';
 
-/** Folders of the program (spec: PHD_HOME, root, XDG). */
+/** Folders of the program (PHD_HOME, root, XDG). */
 export interface Places {
   configDir: string;
   stateDir: string;
