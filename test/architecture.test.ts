@@ -253,7 +253,7 @@ describe('the tree', () => {
       ['number in a tracker', /\bissue #?\d|\b(fixes|closes) #\d/i],
       [
         'how it was written',
-        /\b(chat ?gpt|claud[e]|anthropi[c]|copilot|language model|AI[- ](generated|written))\b/i,
+        /\b(chat ?gp[t]|claud[e]|anthropi[c]|copilo[t]|language mode[l]|AI[- ](generate[d]|writte[n]))\b/i,
       ],
       ['debt', /\b(TOD[O]|FIXM[E]|XX[X]|HAC[K])\b/],
     ];
