@@ -125,7 +125,7 @@ export function readEmptyMember(bytes: Buffer, kind: MemberKind): Buffer {
  */
 export function readBlockMember(member: Buffer, blockBytes: number, expectedDigest: Uint8Array): Buffer {
   const header = readMemberHeader(member);
-  if (!header || header.kind !== 'B' || header.data.length !== 4 + DIGEST_BYTES) throw badBlock('header');
+  if (header?.kind !== 'B' || header.data.length !== 4 + DIGEST_BYTES) throw badBlock('header');
   if (header.data.readUInt32LE(0) !== member.length) throw badBlock('size');
   if (!header.data.subarray(4).equals(expectedDigest)) throw badBlock('digest field');
   const payload = member.subarray(header.payloadOffset, member.length - TRAILER_BYTES);
