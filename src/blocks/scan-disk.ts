@@ -141,6 +141,63 @@ async function finish(
   return scanned;
 }
 
+/** What the scan of one region found; nothing was packed. */
+export interface ScannedRegion {
+  blocks: number[];
+  digests: Buffer;
+  /** All 0: there are no members. */
+  memberBytes: Uint32Array;
+  regionDigest: Buffer;
+}
+
+/**
+ * Reads a disk for its digests alone, whole regions side by side on all workers, and gives them in order.
+ * Throws SOURCE_CHANGED, IO, CANCELLED.
+ */
+export async function* scanRegions(
+  pool: BlockPool,
+  disk: OpenDisk,
+  signal?: AbortSignal,
+): AsyncGenerator<ScannedRegion> {
+  const { geometry, fd } = disk;
+  const started: { blocks: number[]; result: Promise<TaskResult> }[] = [];
+  let next = 0;
+  const start = async (): Promise<void> => {
+    const firstBlock = next * REGION_BLOCKS;
+    const count = Math.min(REGION_BLOCKS, geometry.blockCount - firstBlock);
+    next += 1;
+    const slot = await pool.acquire();
+    const task = {
+      kind: 'scan',
+      slot: slot.index,
+      fd,
+      diskBytes: geometry.diskBytes,
+      firstBlock,
+      count,
+    } as const;
+    const result = pool.run(task).finally(() => pool.release(slot));
+    result.catch(() => undefined);
+    started.push({ blocks: Array.from({ length: count }, (_, index) => firstBlock + index), result });
+  };
+  try {
+    for (;;) {
+      throwIfAborted(signal);
+      while (next < geometry.regionCount && started.length < pool.slotCount) await start();
+      const head = started.shift();
+      if (!head) return;
+      const { digests, regionDigest } = await head.result;
+      yield {
+        blocks: head.blocks,
+        digests: Buffer.from(digests as Uint8Array),
+        memberBytes: new Uint32Array(head.blocks.length),
+        regionDigest: Buffer.from(regionDigest as Uint8Array),
+      };
+    }
+  } finally {
+    await Promise.allSettled(started.map((region) => region.result));
+  }
+}
+
 function isAllZero(digests: Buffer): boolean {
   for (let at = 0; at < digests.length; at += DIGEST_BYTES) {
     if (!isZeroMark(digests.subarray(at, at + DIGEST_BYTES))) return false;

@@ -33,6 +33,8 @@ interface DiskBlocks {
 export type Task =
   /** Read and digest; with `packing` also write members into `packed`. */
   | ({ kind: 'pack'; packing: Packing | null } & DiskBlocks)
+  /** Read a whole region, a batch at a time, and digest its blocks and the region itself. */
+  | { kind: 'scan'; slot: number; fd: number; diskBytes: number; firstBlock: number; count: number }
   /** Hash what lies in `raw` into the running region digest. One worker does all of these, in order. */
   | { kind: 'region'; slot: number; bytes: number; isZero: boolean; isLast: boolean }
   /** Check members in `packed` (one after the other) and write their blocks to the disk. */
@@ -56,11 +58,11 @@ export interface BlockFailure {
 }
 
 export interface TaskResult {
-  /** pack: 32 bytes a block, zero marks included. */
+  /** pack, scan: 32 bytes a block, zero marks included. */
   digests?: Uint8Array;
   /** pack: bytes of each member. */
   memberBytes?: Uint32Array;
-  /** region: the digest, when it was the last piece. */
+  /** region: the digest, when it was the last piece; scan: the digest. */
   regionDigest?: Uint8Array;
   /** unpack, place, prove: blocks that are not what their digest says. They were not written. */
   failures?: BlockFailure[];

@@ -7,7 +7,7 @@ import { geometryOf } from '../archive/geometry.ts';
 import { type DiskIdentity, printFullHead } from '../archive/manifest.ts';
 import { PART_SUFFIX } from '../archive/names.ts';
 import type { BlockPool } from '../blocks/pool.ts';
-import { allBlocks, type OpenDisk, scanDisk } from '../blocks/scan-disk.ts';
+import { type OpenDisk, scanRegions } from '../blocks/scan-disk.ts';
 import { encryptStream } from '../crypt/message.ts';
 import type { SourceDisk } from '../datastore/source-vm.ts';
 import { fromErrno } from '../errors.ts';
@@ -92,8 +92,7 @@ export async function scanAgainst(
   let changedBlocks = 0;
   let region = await full.next();
   try {
-    const options = { packing: null, withRegions: true, signal: run.signal };
-    for await (const batch of scanDisk(run.pool, disk, allBlocks(geometry), options)) {
+    for await (const batch of scanRegions(run.pool, disk, run.signal)) {
       writer.add(batch);
       while (!region.done && batch.blocks[0]! >= region.value.firstBlock + region.value.count)
         region = await full.next();

@@ -1,0 +1,30 @@
+/** What is left of a restore when blocks are good nowhere and the operator asked for the rest. */
+import fs from 'node:fs/promises';
+import { blockSizeBytes } from '../archive/geometry.ts';
+import { zeroBlocks } from '../blocks/check-disk.ts';
+import { PhdError } from '../errors.ts';
+import { type Filled, syncWork, type Work } from './restore-fill.ts';
+
+/** What could be had, under a name that says so; never "restored". */
+export async function salvage(work: Work, filled: Filled): Promise<never> {
+  const { open, geometry } = work;
+  if (open.isDirect)
+    throw new PhdError(
+      'USAGE',
+      '--salvage writes a file of its own: it cannot be used on a device or in place',
+    );
+  await zeroBlocks(work.pool, work.disk, filled.bad.keys(), work.hooks.signal);
+  await syncWork(open);
+  const damagedPath = `${open.goal.flatPath}.damaged`;
+  const ranges = [...filled.bad.keys()]
+    .sort((a, b) => a - b)
+    .map((block) => `${block * geometry.blockBytes} ${blockSizeBytes(geometry, block)}\n`);
+  await fs.writeFile(`${damagedPath}.ranges`, `# offset bytes, filled with zeros\n${ranges.join('')}`, {
+    mode: 0o600,
+  });
+  await fs.rename(open.workPath, damagedPath);
+  throw new PhdError(
+    'DIGEST_MISMATCH',
+    `${filled.bad.size} blocks are good in no copy: what could be had is ${damagedPath}, the byte ranges filled with zeros are in ${damagedPath}.ranges`,
+  );
+}
