@@ -21,6 +21,7 @@ import {
 import { type BaseFull, findBase, type NoBase } from './base-full.ts';
 import type { EngineContext } from './context.ts';
 import { DEFAULT_LEVEL } from './full-writer.ts';
+import { indexFolder } from './index-targets.ts';
 import { passphrasesToWrite } from './passphrase-order.ts';
 import type { OnProgress } from './progress.ts';
 import {
@@ -133,6 +134,11 @@ export async function backup(
             await writeDisk(run, one, folder, existing, watches.get(one.source) as SourceWatch),
           );
         });
+      }
+      if (result.disks.length > 0) {
+        // Else a restore by name would take the run before, as long as the index counts as young.
+        const unlisted = await indexFolder(ctx, storage, folder);
+        if (unlisted) onWarning(`${unlisted.message}: the new run shows after the next phd index`);
       }
     } finally {
       for (const watch of watches.values()) watch.stop();

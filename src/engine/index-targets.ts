@@ -1,6 +1,8 @@
 /**
  * Lists targets into the index: all targets at once, each with its own progress and its own failure. An absent
- * name counts as gone only where the listing was complete; everything else stays, marked with its age.
+ * name counts as gone only where the listing was complete; everything else stays, marked with its age. New DELTAs
+ * of vmfs targets are opened for what they say of their run; archives of other targets are known by name and by
+ * what this host wrote, since a slow line is not asked for each.
  */
 import type { ListedArchive } from '../../db/index-db.ts';
 import { isPartOfArchive, PART_SUFFIX, parseArchiveName, parseFolderName } from '../archive/names.ts';
@@ -9,6 +11,7 @@ import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
 import type { TargetConfig } from '../model/config.ts';
 import type { Storage, StorageEntry } from '../storage/storage.ts';
 import type { EngineContext } from './context.ts';
+import { withHeaders } from './index-headers.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 const MINUTE_MS = 60 * 1000;
@@ -73,6 +76,24 @@ export async function indexTargets(
 }
 
 /**
+ * Takes one folder of a target into the index, such as that of a run just made: an index that is young enough is not
+ * listed anew. Returns what went wrong, or null.
+ */
+export async function indexFolder(
+  context: EngineContext,
+  storage: Storage,
+  name: string,
+): Promise<PhdError | null> {
+  const result = emptyResult(storage.number, storage.name);
+  try {
+    await new TargetListing(context, storage, result, {}).listFolder({ name, modifiedMs: null });
+    return result.error;
+  } catch (error) {
+    return fromErrno(error, `cannot list ${storage.place}/${name}`);
+  }
+}
+
+/**
  * What is wrong with the clock, in one line, or null: archives that lie in the future mean that this clock or
  * the one they were written by is wrong. Retention and replication stop on it.
  */
@@ -88,17 +109,7 @@ async function indexTarget(
   target: TargetConfig,
   options: IndexOptions,
 ): Promise<TargetIndexResult> {
-  const result: TargetIndexResult = {
-    targetNumber: target.number,
-    targetName: target.name,
-    outcome: 'complete',
-    folderCount: 0,
-    unchangedFolders: 0,
-    archiveCount: 0,
-    strayEntries: 0,
-    removedFolders: 0,
-    error: null,
-  };
+  const result = emptyResult(target.number, target.name);
   const triedMs = context.clock.now().getTime();
   const state = context.index.targets().find((one) => one.number === target.number);
   const ageMs = triedMs - (state?.listedMs ?? Number.NEGATIVE_INFINITY);
@@ -125,6 +136,20 @@ async function indexTarget(
     error: result.error?.message ?? null,
   });
   return result;
+}
+
+function emptyResult(targetNumber: number, targetName: string): TargetIndexResult {
+  return {
+    targetNumber,
+    targetName,
+    outcome: 'complete',
+    folderCount: 0,
+    unchangedFolders: 0,
+    archiveCount: 0,
+    strayEntries: 0,
+    removedFolders: 0,
+    error: null,
+  };
 }
 
 /** One walk over one target. */
@@ -161,7 +186,7 @@ class TargetListing {
           this.#result.unchangedFolders++;
           this.#result.archiveCount += state.archiveCount;
           this.#result.strayEntries += state.skipped;
-        } else if (!(await this.#listFolder(entry))) {
+        } else if (!(await this.listFolder(entry))) {
           gone.add(entry.name);
         }
         this.#foldersDone++;
@@ -194,7 +219,7 @@ class TargetListing {
   }
 
   /** Lists one folder into the index; false if it is gone. A failure leaves the rows it had. */
-  async #listFolder(entry: StorageEntry): Promise<boolean> {
+  async listFolder(entry: Pick<StorageEntry, 'name' | 'modifiedMs'>): Promise<boolean> {
     const listedMs = this.#context.clock.now().getTime();
     let listing: Awaited<ReturnType<Storage['list']>>;
     try {
@@ -210,9 +235,13 @@ class TargetListing {
       this.#fail(new PhdError('TARGET_LIED', `the list of ${this.#storage.place}/${entry.name} was cut`));
     }
     const folder = parseFolderName(entry.name);
-    const archives = listing.entries
+    let archives = listing.entries
       .map((one) => listedArchive(one, folder !== undefined))
       .filter((one) => one !== null);
+    if (this.#storage.transport === 'vmfs') {
+      const known = this.#context.index.headersIn(this.#storage.number, entry.name);
+      archives = await withHeaders(this.#storage, entry.name, archives, known, this.#options.signal);
+    }
     const skipped = listing.entries.length - archives.length;
     this.#context.index.recordFolder({
       targetNumber: this.#storage.number,

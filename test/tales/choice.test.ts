@@ -61,6 +61,16 @@ describe('Without --full and --delta', () => {
     });
   });
 
+  it('a run is in the index at once, so that a restore by name takes it and not the one before', async () => {
+    await tale.phd(['index']);
+    changeBlocks(1, 'a little more');
+    const delta = await today();
+    const to = tale.newFolder();
+    const { disks } = await tale.restore(['--vm', 'Daily', '--to', to]);
+    expect(only(disks).archive).toBe(delta.archive);
+    expect(fileDigest(path.join(to, 'Daily-flat.vmdk'))).toBe(fileDigest(flat));
+  });
+
   it('a disk of which more than half changed gets a FULL, decided after the scan', async () => {
     changeBlocks(33, 'a lot');
     const other = await today();
