@@ -141,7 +141,7 @@ export function targetOfRow(row: SqlRow): TargetState {
   };
 }
 
-function headerOfRow(row: SqlRow): ArchiveHeader {
+export function headerOfRow(row: SqlRow): ArchiveHeader {
   return {
     runId: textOrNull(row.run_id),
     host: textOrNull(row.host),
@@ -150,5 +150,19 @@ function headerOfRow(row: SqlRow): ArchiveHeader {
     runDisks: JSON.parse(String(row.run_disks)) as string[],
     changedBlocks: numberOrNull(row.changed_blocks),
     foreign: row.is_foreign === 1,
+  };
+}
+
+/** Values for the columns that `headerOfRow` reads. */
+export function valuesOfHeader(header: ArchiveHeader): SqlRow {
+  const { runId, host, displayName, diskBytes, changedBlocks } = header;
+  return {
+    runId,
+    host,
+    displayName,
+    diskBytes,
+    changedBlocks,
+    runDisks: JSON.stringify(header.runDisks),
+    foreign: header.foreign ? 1 : 0,
   };
 }

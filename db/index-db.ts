@@ -20,11 +20,13 @@ import {
   type ArchiveRow,
   archiveOfRow,
   type DiskRow,
+  headerOfRow,
   type SeriesRow,
   type SqlRow,
   type TargetState,
   targetOfRow,
   type VmRow,
+  valuesOfHeader,
 } from './archive-rows.ts';
 import { fold } from './fold.ts';
 import { INDEX_MIGRATIONS } from './index-schema.ts';
@@ -43,6 +45,8 @@ export interface ListedArchive {
   name: ArchiveName;
   sizeBytes: number;
   complete: boolean;
+  /** What was read of it now; null: nothing is known of it; absent: what was known stays while the size does. */
+  header?: ArchiveHeader | null;
 }
 
 /** One folder as a listing shows it. */
@@ -208,6 +212,7 @@ export class IndexDb {
       if (folder.archives.length > 0) {
         const vmId = this.#idOfVm(folder.vm, folder.uuid);
         for (const archive of folder.archives) this.#recordArchive(folder, folderId, vmId, archive);
+        this.#takeWrittenHeaders(folder, folderId);
       }
       if (folder.complete) {
         this.#statement(
@@ -249,16 +254,66 @@ export class IndexDb {
 
   /** Keeps what was read from an archive, so that it is not read again. */
   recordHeader(archiveId: number, header: ArchiveHeader): void {
+    this.#guard(() => this.#putHeader(archiveId, header));
+  }
+
+  /** Keeps what is known of an archive that was just written, until a listing shows it at this size. */
+  recordWritten(
+    written: { targetNumber: number; folder: string; file: string; sizeBytes: number },
+    header: ArchiveHeader,
+  ): void {
     this.#run(
-      `INSERT OR REPLACE INTO headers
-         SELECT id, @runId, @host, @displayName, @diskBytes, @runDisks, @changedBlocks, @foreign
-         FROM archives WHERE id = @archiveId`,
-      {
-        ...header,
-        archiveId,
-        runDisks: JSON.stringify(header.runDisks),
-        foreign: header.foreign ? 1 : 0,
-      },
+      `INSERT OR REPLACE INTO written_headers VALUES (@targetNumber, @folder, @file, @sizeBytes,
+         @runId, @host, @displayName, @diskBytes, @runDisks, @changedBlocks, @foreign)`,
+      { ...written, ...valuesOfHeader(header) },
+    );
+  }
+
+  /** Headers that are known of a folder's archives, by file, with the size they hold for. */
+  headersIn(targetNumber: number, folder: string): Map<string, { sizeBytes: number; header: ArchiveHeader }> {
+    return this.#guard(() => {
+      const rows = this.#statement(
+        `SELECT a.file, a.size_bytes, h.* FROM folders f JOIN archives a ON a.folder_id = f.id
+           JOIN headers h ON h.archive_id = a.id WHERE f.target_number = ? AND f.name = ?`,
+      ).all(targetNumber, folder) as SqlRow[];
+      return new Map(
+        rows.map((row) => [
+          String(row.file),
+          { sizeBytes: Number(row.size_bytes), header: headerOfRow(row) },
+        ]),
+      );
+    });
+  }
+
+  /**
+   * Disks (`SS disk`) that the headers of a VM's run name, and those of which a complete DELTA lies on any target.
+   * Nothing is wanted where no header was read.
+   */
+  disksOfRun(vmId: number, stamp: Stamp): { wanted: string[]; present: string[] } {
+    return this.#guard(() => {
+      const rows = this.#statement(
+        `SELECT a.scsi_id, d.name AS disk, a.complete, h.run_disks
+           FROM archives a INDEXED BY archives_by_vm JOIN disks d ON d.id = a.disk_id
+           LEFT JOIN headers h ON h.archive_id = a.id
+           WHERE a.vm_id = ? AND a.stamp = ? AND a.kind = 'delta'`,
+      ).all(vmId, stamp) as SqlRow[];
+      const wanted = rows.flatMap((row) =>
+        row.run_disks === null ? [] : (JSON.parse(String(row.run_disks)) as string[]),
+      );
+      const present = rows.filter((row) => row.complete === 1).map((row) => `${row.scsi_id} ${row.disk}`);
+      return { wanted: [...new Set(wanted)], present };
+    });
+  }
+
+  /** True if the empty DELTA of this FULL lies complete in its folder. */
+  hasEmptyDelta(fullId: number): boolean {
+    return this.#guard(
+      () =>
+        this.#statement(
+          `SELECT 1 FROM archives f JOIN archives d ON d.folder_id = f.folder_id
+             WHERE f.id = ? AND d.kind = 'delta' AND d.complete = 1 AND d.disk_id = f.disk_id
+               AND d.scsi_id = f.scsi_id AND d.stamp = f.stamp AND d.full_stamp = f.stamp LIMIT 1`,
+        ).get(fullId) !== undefined,
     );
   }
 
@@ -413,9 +468,10 @@ export class IndexDb {
         archive.complete ? 1 : 0,
         old.id,
       );
+      this.#noteHeader(old.id, archive);
       return;
     }
-    this.#statement(
+    const id = this.#statement(
       `INSERT INTO archives (target_number, folder_id, file, vm_id, disk_id, scsi_id, kind, generation, codec,
            encrypted, stamp, full_stamp, size_bytes, complete)
          VALUES (@targetNumber, @folderId, @file, @vmId, @diskId, @scsiId, @kind, @generation, @codec,
@@ -435,7 +491,38 @@ export class IndexDb {
       fullStamp: name.fullStamp,
       sizeBytes: archive.sizeBytes,
       complete: archive.complete ? 1 : 0,
-    });
+    }).lastInsertRowid as number;
+    this.#noteHeader(id, archive);
+  }
+
+  #noteHeader(archiveId: number, archive: ListedArchive): void {
+    if (archive.header === null) {
+      this.#statement('DELETE FROM headers WHERE archive_id = ?').run(archiveId);
+    } else if (archive.header !== undefined) this.#putHeader(archiveId, archive.header);
+  }
+
+  #putHeader(archiveId: number, header: ArchiveHeader): void {
+    this.#statement(
+      `INSERT OR REPLACE INTO headers
+         SELECT id, @runId, @host, @displayName, @diskBytes, @runDisks, @changedBlocks, @foreign
+         FROM archives WHERE id = @archiveId`,
+    ).run({ archiveId, ...valuesOfHeader(header) });
+  }
+
+  /** Headers of archives written here go to the rows of this listing; one of another size is dropped. */
+  #takeWrittenHeaders(folder: ListedFolder, folderId: number): void {
+    const place = { targetNumber: folder.targetNumber, folder: folder.name, folderId };
+    this.#statement(
+      `INSERT OR IGNORE INTO headers
+         SELECT a.id, w.run_id, w.host, w.display_name, w.disk_bytes, w.run_disks, w.changed_blocks, w.is_foreign
+         FROM written_headers w JOIN archives a ON a.folder_id = @folderId AND a.file = w.file
+           AND a.size_bytes = w.size_bytes
+         WHERE w.target_number = @targetNumber AND w.folder = @folder`,
+    ).run(place);
+    this.#statement(
+      `DELETE FROM written_headers WHERE target_number = @targetNumber AND folder = @folder
+         AND file IN (SELECT file FROM archives WHERE folder_id = @folderId)`,
+    ).run(place);
   }
 
   /** A statement of the writing side, compiled once. */

@@ -66,4 +66,12 @@ export const INDEX_MIGRATIONS = [
      run_id TEXT, host TEXT, display_name TEXT, disk_bytes INTEGER, run_disks TEXT NOT NULL,
      changed_blocks INTEGER, is_foreign INTEGER NOT NULL
    ) STRICT;`,
+  // Headers of archives written here, until a listing shows the archive.
+  `CREATE TABLE written_headers (
+     target_number INTEGER NOT NULL REFERENCES targets ON DELETE CASCADE,
+     folder TEXT NOT NULL, file TEXT NOT NULL, size_bytes INTEGER NOT NULL,
+     run_id TEXT, host TEXT, display_name TEXT, disk_bytes INTEGER, run_disks TEXT NOT NULL,
+     changed_blocks INTEGER, is_foreign INTEGER NOT NULL,
+     PRIMARY KEY (target_number, folder, file)
+   ) STRICT;`,
 ];

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import type { EngineContext } from '../engine/context.ts';
 import { formatAge, formatBytes } from '../engine/display-text.ts';
+import { GPG_MASTER_OFFSET } from '../engine/gpg-offset.ts';
 import type { ListedRow, ListFilter } from '../engine/list-archives.ts';
 import { type Cli, parseChoice, parseWhole } from './cli.ts';
 import { printTable } from './table.ts';
@@ -9,6 +10,13 @@ import { printTable } from './table.ts';
 /** Rows of one read, and of one table: its columns are as wide as these rows need. */
 const PAGE_ROWS = 1000;
 const MINUTE_MS = 60_000;
+
+const HELP = `
+STATE: arriving or cut (its end is missing), foreign (listed, not restored), without DELTA (a FULL alone),
+partial (its run lacks disks); then result and date of the last verify run.
+
+An encrypted FULL opens without phd. With the system passphrase: gpg -d FULL
+With the master passphrase: tail -c +${GPG_MASTER_OFFSET} FULL | gpg -d`;
 
 interface ListOptions {
   vm?: string;
@@ -33,6 +41,7 @@ export function registerList(program: Command, cli: Cli): void {
     .option('--target <N>', 'number of a target, % for all')
     .option('--mode <M>', 'all, full or delta', 'all')
     .option('--json', 'JSON lines')
+    .addHelpText('after', HELP)
     .action(async (options: ListOptions) => {
       const { listArchives, parseDateRange } = await import('../engine/list-archives.ts');
       const filter = filterOf(options, parseDateRange);
@@ -110,13 +119,12 @@ function vmMark(row: ListedRow): string {
 }
 
 function stateOf(row: ListedRow): string {
-  if (!row.complete) return 'arriving or cut';
-  if (row.foreign) return 'foreign';
-  if (row.verifyResult === null) return '-';
-  return `${row.verifyResult} ${row.verifiedAt?.slice(0, 10) ?? ''}`;
+  const verified =
+    row.verifyResult === null ? null : `${row.verifyResult} ${row.verifiedAt?.slice(0, 10) ?? ''}`;
+  return [row.state, verified].filter((word) => word !== null).join(', ') || '-';
 }
 
-/** Keys as the README lists them; null where the archive's header was not read. */
+/** Keys as the README lists them; null where no header was read, nothing is amiss, or the key does not apply. */
 function jsonOf(row: ListedRow): Record<string, unknown> {
   return {
     target: row.targetNumber,
@@ -141,6 +149,8 @@ function jsonOf(row: ListedRow): Record<string, unknown> {
     foreign: row.foreign,
     verifiedAt: row.verifiedAt,
     verifyResult: row.verifyResult,
+    state: row.state,
+    gpgMasterOffset: row.encrypted && row.kind === 'full' ? GPG_MASTER_OFFSET : null,
   };
 }
 

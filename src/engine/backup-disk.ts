@@ -15,6 +15,7 @@ import type { Codec, Stamp } from '../model/archive.ts';
 import type { Storage, WriteResult } from '../storage/storage.ts';
 import { type BaseFull, mapsFolder } from './base-full.ts';
 import type { EngineContext } from './context.ts';
+import { headerOf } from './delta-header.ts';
 import { type DeltaFile, type DeltaRequest, deltaStream } from './delta-writer.ts';
 import { fullStream } from './full-writer.ts';
 import { type DiskMap, MapFileWriter, openMapFile } from './map-file.ts';
@@ -216,6 +217,7 @@ export async function writeFull(
     });
     recordWritten(run, folder, fullFile, full);
     recordWritten(run, folder, deltaFile, delta);
+    tellIndex(run, folder, deltaFile, delta, { diskBytes: disk.geometry.diskBytes, changedBlocks: 0 });
     const { dataBlocks } = map.end;
     return {
       mode: 'full',
@@ -272,6 +274,8 @@ export async function writeDelta(
     await storage.rename(`${folder}/${deltaFile}${PART_SUFFIX}`, `${folder}/${deltaFile}`);
     owed.shift();
     recordWritten(run, folder, deltaFile, delta);
+    const { changedBlocks } = scan;
+    tellIndex(run, folder, deltaFile, delta, { diskBytes: disk.geometry.diskBytes, changedBlocks });
     return {
       mode: 'delta',
       folder,
@@ -441,4 +445,25 @@ function recordWritten(run: RunFacts, folder: string, file: string, written: Wri
     runId: run.runId,
     writtenAt: run.ctx.clock.now().toISOString(),
   });
+}
+
+/** Spares the index a look into the DELTA. The index can be made anew, so its failure is none of the backup. */
+function tellIndex(
+  run: RunFacts,
+  folder: string,
+  file: string,
+  written: WriteResult,
+  of: { diskBytes: number; changedBlocks: number },
+): void {
+  const { sizeBytes } = written;
+  const { host, displayName } = run.identity;
+  const { runId, runDisks } = run;
+  try {
+    run.ctx.index.recordWritten(
+      { targetNumber: run.storage.number, folder, file, sizeBytes },
+      headerOf({ runId, host, displayName, runDisks, ...of }),
+    );
+  } catch (error) {
+    run.ctx.log(`${folder}/${file} is not in the index yet: ${(error as Error).message}`);
+  }
 }

@@ -3,7 +3,8 @@ import path from 'node:path';
 import { listedName } from '../archive/names.ts';
 import { PhdError } from '../errors.ts';
 import type { EngineContext } from './context.ts';
-import { lastStampOf, newestCompleteRun, readDeltaHeader } from './list-archives.ts';
+import { readDeltaHeader } from './delta-header.ts';
+import { lastStampOf, newestCompleteRun } from './list-archives.ts';
 import type { ArchiveRef } from './restore-source.ts';
 
 /** Number of the target that stands for a file named by its path. */

@@ -3,7 +3,6 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { Readable } from 'node:stream';
 import zlib from 'node:zlib';
-import { parseTrailer, sha256Hex, TRAILER_BYTES } from '../archive/delta-layout.ts';
 import {
   type MapsLine,
   type PayloadBlock,
@@ -12,13 +11,14 @@ import {
   type RegionDigests,
 } from '../archive/delta-maps.ts';
 import { geometryOf } from '../archive/geometry.ts';
-import { type DeltaManifest, type Part, type PartName, parseDeltaManifest } from '../archive/manifest.ts';
+import type { DeltaManifest, Part, PartName } from '../archive/manifest.ts';
 import { END_RECORD_BYTES } from '../archive/map.ts';
 import { decryptStream } from '../crypt/message.ts';
 import { openRandomMessage } from '../crypt/random-read.ts';
 import { fromErrno, PhdError } from '../errors.ts';
-import { type ByteSource, readRange } from '../model/byte-source.ts';
+import type { ByteSource } from '../model/byte-source.ts';
 import { type ArchivePlace, placeText, sliceSource, storedBytes } from './archive-place.ts';
+import { readDeltaManifest } from './delta-manifest.ts';
 import type { Scratch } from './scratch.ts';
 
 export interface OpenDelta {
@@ -35,9 +35,6 @@ export interface OpenDelta {
   random(name: PartName): Promise<ByteSource>;
 }
 
-/** Read with the trailer in one go; most manifests fit. */
-const TAIL_BYTES = 65_536;
-
 /** Throws ARCHIVE_DAMAGED, FORMAT_UNSUPPORTED, TARGET_*. */
 export async function openDelta(
   place: ArchivePlace,
@@ -47,19 +44,7 @@ export async function openDelta(
   const what = placeText(place);
   const stored = storedBytes(place, signal);
   try {
-    if (stored.sizeBytes < TRAILER_BYTES) throw new PhdError('ARCHIVE_DAMAGED', 'the DELTA is cut');
-    const tailOffset = Math.max(0, stored.sizeBytes - TAIL_BYTES);
-    const tail = await readRange(stored, tailOffset, stored.sizeBytes - tailOffset);
-    const trailer = parseTrailer(tail.subarray(tail.length - TRAILER_BYTES), stored.sizeBytes);
-    const { manifestOffset, manifestBytes } = trailer;
-    const bytes =
-      manifestOffset >= tailOffset
-        ? tail.subarray(manifestOffset - tailOffset, manifestOffset - tailOffset + manifestBytes)
-        : await readRange(stored, manifestOffset, manifestBytes);
-    if (sha256Hex(bytes) !== trailer.manifestSha256) {
-      throw new PhdError('ARCHIVE_DAMAGED', 'the manifest of the DELTA does not match its digest');
-    }
-    const manifest = parseDeltaManifest(bytes, manifestOffset);
+    const { trailer, manifest } = await readDeltaManifest(stored);
     const part = (name: PartName): Part | undefined => manifest.parts.find((one) => one.name === name);
     return {
       place,

@@ -22,7 +22,17 @@ export interface ListFilter {
   mode?: 'all' | 'full' | 'delta';
 }
 
-export interface ListedRow extends ArchiveRow {
+/**
+ * Why a row is no archive to count on, or null. `arriving or cut`: its end is missing; `foreign`: listed, not
+ * restored; `without DELTA`: a FULL whose empty DELTA is not in its folder; `partial`: its run lacks disks.
+ */
+export type ArchiveState = 'arriving or cut' | 'foreign' | 'without DELTA' | 'partial' | null;
+
+export interface ListedRow extends VerifiedRow {
+  state: ArchiveState;
+}
+
+export interface VerifiedRow extends ArchiveRow {
   /** UTC, ISO 8601, or null. */
   verifiedAt: string | null;
   verifyResult: VerifyOutcome | null;
@@ -73,17 +83,34 @@ export function listArchives(
   filter: ListFilter,
   page: { after?: ArchiveCursor; limit: number; backward?: boolean },
 ): ListedRow[] {
-  return context.index
-    .listArchives(indexFilter(context, filter), page)
-    .map((row) => withVerify(context, row));
+  const partialRuns = new Map<string, boolean>();
+  return context.index.listArchives(indexFilter(context, filter), page).map((row) => ({
+    ...withVerify(context, row),
+    state: stateOf(context, row, partialRuns),
+  }));
+}
+
+/** `partialRuns` remembers what was found of each run of the page. */
+function stateOf(context: EngineContext, row: ArchiveRow, partialRuns: Map<string, boolean>): ArchiveState {
+  if (!row.complete) return 'arriving or cut';
+  if (isForeign(row)) return 'foreign';
+  if (row.kind === 'full' && !context.index.hasEmptyDelta(row.id)) return 'without DELTA';
+  const run = `${row.vmId} ${row.stamp}`;
+  let isPartial = partialRuns.get(run);
+  if (isPartial === undefined) {
+    const { wanted, present } = context.index.disksOfRun(row.vmId, row.stamp);
+    isPartial = wanted.some((disk) => !present.includes(disk));
+    partialRuns.set(run, isPartial);
+  }
+  return isPartial ? 'partial' : null;
 }
 
 /** The row with the result of its last verify run. */
-export function withVerify(context: EngineContext, row: ArchiveRow): ListedRow {
+export function withVerify(context: EngineContext, row: ArchiveRow): VerifiedRow {
   const verified = context.jobs.verifyResult(row.targetNumber, row.folder, row.file, row.sizeBytes);
   return {
     ...row,
-    foreign: row.generation === 2 || row.header?.foreign === true,
+    foreign: isForeign(row),
     verifiedAt: verified?.verifiedAt ?? null,
     verifyResult: verified?.result ?? null,
   };
@@ -113,25 +140,9 @@ export async function newestCompleteRun(
   const filter = vmFilter(context, wanted.vm);
   const limits = wanted.onOrBefore === undefined ? {} : { to: wanted.onOrBefore };
   for (const stamp of stampsOf(context, { ...filter, ...limits })) {
-    const rows = context.index.listArchives({ ...filter, from: stamp, to: stamp }, { limit: 10_000 });
-    const deltas = nearestOfEachDisk(rows.filter((row) => row.kind === 'delta' && row.complete));
-    const first = deltas[0];
-    if (first === undefined || first.generation === 2) {
-      onPartial(stamp, first === undefined ? 'no complete DELTA' : 'made by an older program');
-      continue;
-    }
-    try {
-      const runDisks = await disksOfRun(context, first, readHeader);
-      const present = new Set(deltas.map((row) => `${row.scsiId} ${row.disk}`));
-      const missing = runDisks.filter((disk) => !present.has(disk));
-      if (missing.length === 0) return { vm: first.vm, uuid: first.uuid, stamp, deltas };
-      onPartial(stamp, `disks missing: ${missing.join(', ')}`);
-    } catch (error) {
-      if (!(error instanceof PhdError)) throw error;
-      if (error.code === 'ARCHIVE_DAMAGED') context.index.markIncomplete(first.id);
-      else if (error.code !== 'FORMAT_UNSUPPORTED') throw error;
-      onPartial(stamp, error.message);
-    }
+    const found = await completeRunAt(context, { ...filter, from: stamp, to: stamp }, readHeader);
+    if (typeof found !== 'string') return { stamp, ...found };
+    onPartial(stamp, found);
   }
   const until = wanted.onOrBefore === undefined ? '' : ` on or before ${wanted.onOrBefore.replace('T', ' ')}`;
   throw new PhdError(
@@ -150,27 +161,50 @@ export async function newestRun(
   onPartial?: (stamp: Stamp, why: string) => void,
 ): Promise<ArchiveRow[]> {
   const until = wanted.onOrBefore === undefined ? {} : { onOrBefore: lastStampOf(wanted.onOrBefore) };
-  const read = (row: ArchiveRow) => readDeltaHeader(context, row);
+  const read = async (row: ArchiveRow) => (await import('./delta-header.ts')).readDeltaHeader(context, row);
   const run = await newestCompleteRun(context, { vm: wanted.vm, ...until }, read, onPartial);
   const disk = wanted.disk === undefined ? undefined : listedName(wanted.disk);
   return run.deltas.filter((row) => disk === undefined || row.disk === disk);
 }
 
-/** What a DELTA's manifest says of its run. Throws ARCHIVE_DAMAGED, TARGET_*. */
-export async function readDeltaHeader(context: EngineContext, row: ArchiveRow): Promise<ArchiveHeader> {
-  const { openDelta } = await import('./delta-reader.ts');
-  const storage = await context.storage(row.targetNumber);
-  const { folder, file, sizeBytes } = row;
-  const { manifest } = await openDelta({ storage, folder, file, sizeBytes }, []);
-  return {
-    runId: manifest.runId,
-    host: manifest.host,
-    displayName: manifest.displayName,
-    diskBytes: manifest.diskBytes,
-    runDisks: manifest.runDisks.map((one) => `${one.scsiId} ${listedName(one.disk)}`),
-    changedBlocks: manifest.changedBlocks,
-    foreign: false,
-  };
+/**
+ * The run of one stamp, or why it cannot be taken. A DELTA that turns out cut or foreign is marked so, and the rest
+ * of the run, or another copy, is looked at without it.
+ */
+async function completeRunAt(
+  context: EngineContext,
+  filter: ArchiveFilter,
+  readHeader: (row: ArchiveRow) => Promise<ArchiveHeader>,
+): Promise<Omit<Run, 'stamp'> | string> {
+  let why = 'no complete DELTA';
+  for (;;) {
+    const rows = context.index.listArchives(filter, { limit: 10_000 });
+    const whole = rows.filter((row) => row.kind === 'delta' && row.complete);
+    const deltas = nearestOfEachDisk(whole.filter((row) => !isForeign(row)));
+    const [first] = deltas;
+    if (first === undefined) return whole.length === 0 ? why : 'made by another program';
+    try {
+      const runDisks = await disksOfRun(context, first, readHeader);
+      const present = new Set(deltas.map((row) => `${row.scsiId} ${row.disk}`));
+      const missing = runDisks.filter((disk) => !present.has(disk));
+      return missing.length === 0
+        ? { vm: first.vm, uuid: first.uuid, deltas }
+        : `disks missing: ${missing.join(', ')}`;
+    } catch (error) {
+      if (!(error instanceof PhdError)) throw error;
+      if (error.code === 'ARCHIVE_DAMAGED') context.index.markIncomplete(first.id);
+      else if (error.code === 'FORMAT_UNSUPPORTED') {
+        const { FOREIGN_HEADER } = await import('./delta-header.ts');
+        context.index.recordHeader(first.id, FOREIGN_HEADER);
+      } else throw error;
+      why = error.message;
+    }
+  }
+}
+
+/** True for an archive this program lists but cannot restore. */
+function isForeign(row: ArchiveRow): boolean {
+  return row.generation === 2 || row.header?.foreign === true;
 }
 
 async function disksOfRun(

@@ -89,6 +89,8 @@ describe('phd index and phd list', () => {
         foreign: false,
         verifiedAt: null,
         verifyResult: null,
+        state: 'without DELTA',
+        gpgMasterOffset: null,
       },
     ]);
   });
