@@ -1,6 +1,8 @@
 /**
  * Lists targets into the index: all targets at once, each with its own progress and its own failure. An absent
- * name counts as gone only where the listing was complete; everything else stays, marked with its age.
+ * name counts as gone only where the listing was complete; everything else stays, marked with its age. New DELTAs
+ * of vmfs targets are opened for what they say of their run; archives of other targets are known by name and by
+ * what this host wrote, since a slow line is not asked for each.
  */
 import type { ListedArchive } from '../../db/index-db.ts';
 import { isPartOfArchive, PART_SUFFIX, parseArchiveName, parseFolderName } from '../archive/names.ts';
@@ -9,6 +11,7 @@ import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
 import type { TargetConfig } from '../model/config.ts';
 import type { Storage, StorageEntry } from '../storage/storage.ts';
 import type { EngineContext } from './context.ts';
+import { withHeaders } from './index-headers.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 const MINUTE_MS = 60 * 1000;
@@ -232,9 +235,13 @@ class TargetListing {
       this.#fail(new PhdError('TARGET_LIED', `the list of ${this.#storage.place}/${entry.name} was cut`));
     }
     const folder = parseFolderName(entry.name);
-    const archives = listing.entries
+    let archives = listing.entries
       .map((one) => listedArchive(one, folder !== undefined))
       .filter((one) => one !== null);
+    if (this.#storage.transport === 'vmfs') {
+      const known = this.#context.index.headersIn(this.#storage.number, entry.name);
+      archives = await withHeaders(this.#storage, entry.name, archives, known, this.#options.signal);
+    }
     const skipped = listing.entries.length - archives.length;
     this.#context.index.recordFolder({
       targetNumber: this.#storage.number,
