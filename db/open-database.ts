@@ -21,7 +21,7 @@ export function openDatabase(
 ): Database.Database {
   let database: Database.Database | undefined;
   try {
-    closeSync(openSync(file, 'a', 0o600));
+    makeClosedFile(file);
     database = new Database(file, { timeout: BUSY_TIMEOUT_MS });
     database.pragma('journal_mode = WAL');
     database.pragma(`synchronous = ${synchronous}`);
@@ -31,6 +31,18 @@ export function openDatabase(
   } catch (error) {
     database?.close();
     throw fromSqlite(error, `cannot open database ${file}`);
+  }
+}
+
+/**
+ * Makes an empty file (0600) where there is none. One that is there is not opened: closing that descriptor would drop
+ * the locks of every other connection of this process to it (fcntl(2)).
+ */
+export function makeClosedFile(file: string): void {
+  try {
+    closeSync(openSync(file, 'wx', 0o600));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
 }
 
