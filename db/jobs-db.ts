@@ -1,12 +1,14 @@
 /**
  * jobs.db: what cannot be read again from the targets - FULLs made here and their maps, digests of archives at
- * the time they were written, results of verify runs. Every commit is synced; the file must not be deleted.
+ * the time they were written, results of verify runs, and the queue (queue-db.ts). Every commit is synced; the file
+ * must not be deleted.
  */
 import type Database from 'better-sqlite3';
 import type { Codec, Stamp } from '../src/model/archive.ts';
 import { fromSqlite, openDatabase } from './open-database.ts';
 
-const MIGRATIONS = [
+/** Exported for the queue (queue-db.ts), which lives in the same file. */
+export const JOBS_MIGRATIONS = [
   `CREATE TABLE fulls (
      vm_uuid TEXT NOT NULL, scsi_id TEXT NOT NULL, disk TEXT NOT NULL,
      target_number INTEGER NOT NULL, folder TEXT NOT NULL, file TEXT NOT NULL,
@@ -26,6 +28,41 @@ const MIGRATIONS = [
      detail TEXT NOT NULL,
      PRIMARY KEY (target_number, folder, file, size_bytes)
    ) STRICT, WITHOUT ROWID;`,
+  `CREATE TABLE jobs (
+     id INTEGER PRIMARY KEY AUTOINCREMENT,
+     group_id INTEGER,
+     kind TEXT NOT NULL CHECK (kind IN ('restore', 'backup', 'verify')),
+     priority INTEGER NOT NULL,
+     title TEXT NOT NULL,
+     request TEXT NOT NULL,
+     state TEXT NOT NULL CHECK (state IN
+       ('waiting', 'running', 'done', 'done with warnings', 'failed', 'cancelled', 'interrupted')),
+     submitter TEXT NOT NULL,
+     created_at TEXT NOT NULL, started_at TEXT, ended_at TEXT,
+     attempt INTEGER NOT NULL DEFAULT 0,
+     owner TEXT,
+     progress TEXT,
+     exit_status INTEGER, error_code TEXT, error_message TEXT,
+     warning_count INTEGER NOT NULL DEFAULT 0,
+     result TEXT,
+     is_seen INTEGER NOT NULL DEFAULT 0
+   ) STRICT;
+   CREATE INDEX jobs_in_order ON jobs (state, priority, id);
+   CREATE TABLE job_attempts (
+     job_id INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+     attempt INTEGER NOT NULL,
+     owner TEXT NOT NULL,
+     started_at TEXT NOT NULL, ended_at TEXT,
+     state TEXT NOT NULL, exit_status INTEGER,
+     PRIMARY KEY (job_id, attempt)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE queue_locks (
+     kind TEXT PRIMARY KEY CHECK (kind IN ('backup', 'restore')), set_by TEXT NOT NULL, set_at TEXT NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE daemon (
+     one INTEGER PRIMARY KEY CHECK (one = 1), process TEXT NOT NULL, started_at TEXT NOT NULL,
+     version TEXT NOT NULL, stop_request TEXT CHECK (stop_request IN ('after-jobs', 'now'))
+   ) STRICT;`,
 ];
 
 export interface DiskKey {
@@ -88,7 +125,7 @@ export class JobsDb {
   /** Opens or makes the file. Throws IO, FORMAT_UNSUPPORTED (made by a newer program). */
   constructor(file: string) {
     this.file = file;
-    this.#database = openDatabase(file, MIGRATIONS);
+    this.#database = openDatabase(file, JOBS_MIGRATIONS);
   }
 
   /** Safe to repeat: a second record of the same file replaces the first. */
