@@ -23,6 +23,8 @@ export interface BringRequest {
   /** Blocks still wanted; each leaves the set when it is proved and written. */
   wanted: BlockSet;
   progress: Progress;
+  /** Counts bytes that went to the disk. */
+  onWritten?: (bytes: number) => void;
   hooks: OperationHooks;
   /** Only check the archives, write nothing. */
   check?: boolean;
@@ -92,6 +94,7 @@ async function bringFrom(request: BringRequest, bad: Map<number, string>, copies
       request.wanted.delete(block);
       count += 1;
       request.progress.add(blockSizeBytes(request.disk.geometry, block));
+      request.onWritten?.(blockSizeBytes(request.disk.geometry, block));
     }
     for (const failure of failures) if (!bad.has(failure.block)) bad.set(failure.block, failure.reason);
   };
@@ -249,6 +252,7 @@ async function bringFromStream(request: BringRequest, result: BringResult): Prom
       wanted.delete(block);
       result.fromFull += 1;
       request.progress.add(blockSizeBytes(disk.geometry, block));
+      request.onWritten?.(blockSizeBytes(disk.geometry, block));
     }
     for (const failure of failures) result.bad.set(failure.block, failure.reason);
   };

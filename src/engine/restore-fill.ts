@@ -14,6 +14,7 @@ import type { RestoreRequest } from './restore.ts';
 import { type BringResult, bringBlocks } from './restore-blocks.ts';
 import type { OpenGoal } from './restore-goal.ts';
 import type { RestoreSource } from './restore-source.ts';
+import { SyncAhead } from './sync-ahead.ts';
 
 /** One restore under way: what is wanted, where it goes. */
 export interface Work {
@@ -52,8 +53,10 @@ export async function fillDisk(work: Work): Promise<Filled> {
   const kept = open.hasContent ? before - wanted.size - zero.size - (withheld ? 1 : 0) : 0;
   const totalBytes = bytesOf(wanted, geometry) + (withheld === 'data' ? blockSizeBytes(geometry, 0) : 0);
   const progress = new Progress(hooks.onProgress, { label: source.diskName, phase: 'restore', totalBytes });
-  const bring = { pool, disk, source, wanted, progress, hooks };
-  const filled = await bringBlocks(bring);
+  const ahead = new SyncAhead(open.handle, open.workPath);
+  const onWritten = (bytes: number): void => ahead.wrote(bytes);
+  const bring = { pool, disk, source, wanted, progress, hooks, onWritten };
+  const filled = await bringBlocks(bring).finally(() => ahead.settle());
   requireGood(work, filled);
   if (withheld) {
     await syncWork(open);
