@@ -1,10 +1,8 @@
 /** From words of a person to archives: `N:folder/file`, the path of a file, or a VM by name or UUID. */
 import path from 'node:path';
-import { listedName } from '../archive/names.ts';
 import { PhdError } from '../errors.ts';
 import type { EngineContext } from './context.ts';
-import { readDeltaHeader } from './delta-header.ts';
-import { lastStampOf, newestCompleteRun } from './list-archives.ts';
+import { newestRun } from './list-archives.ts';
 import type { ArchiveRef } from './restore-source.ts';
 
 /** Number of the target that stands for a file named by its path. */
@@ -64,20 +62,12 @@ export async function refsOfVm(
   wanted: WantedVm,
   onWarning: (message: string) => void,
 ): Promise<ArchiveRef[]> {
-  const until = wanted.onOrBefore === undefined ? {} : { onOrBefore: lastStampOf(wanted.onOrBefore) };
-  const run = await newestCompleteRun(
-    ctx,
-    { vm: wanted.vm, ...until },
-    (row) => readDeltaHeader(ctx, row),
-    (stamp, why) => onWarning(`the run of ${stamp.replace('T', ' ')} is not taken: ${why}`),
+  const rows = await newestRun(ctx, wanted, (stamp, why) =>
+    onWarning(`the run of ${stamp.replace('T', ' ')} is not taken: ${why}`),
   );
-  const disk = wanted.disk === undefined ? undefined : listedName(wanted.disk);
-  const rows = run.deltas.filter((row) => disk === undefined || row.disk === disk);
-  if (rows.length === 0)
-    throw new PhdError(
-      'NOT_FOUND',
-      `the run of ${run.stamp.replace('T', ' ')} of ${run.vm} has no disk ${wanted.disk}`,
-    );
+  if (rows.length === 0) {
+    throw new PhdError('NOT_FOUND', `the newest complete run of ${wanted.vm} has no disk ${wanted.disk}`);
+  }
   return await Promise.all(
     rows.map(async ({ targetNumber, folder, file }) => ({
       storage: await ctx.storage(targetNumber),

@@ -14,13 +14,14 @@ export {
 } from './backup.ts';
 export { archiveRef, refsOfVm, type WantedVm } from './choose-run.ts';
 export { type ContextOptions, type EngineContext, openContext } from './context.ts';
+export { GPG_MASTER_OFFSET } from './gpg-offset.ts';
 export {
   type IndexEvent,
   type IndexOptions,
   indexTargets as index,
   type TargetIndexResult,
 } from './index-targets.ts';
-export { type ListedRow, type ListFilter, listArchives as list } from './list-archives.ts';
+export { type ArchiveState, type ListedRow, type ListFilter, listArchives as list } from './list-archives.ts';
 export type { OnProgress, ProgressEvent } from './progress.ts';
 export { type RestoreRequest, type RestoreResult, restore } from './restore.ts';
 export type { ArchiveRef } from './restore-source.ts';
