@@ -5,6 +5,7 @@ import { compareDisk, zeroBlocks } from '../blocks/check-disk.ts';
 import type { BlockPool } from '../blocks/pool.ts';
 import type { OpenDisk } from '../blocks/scan-disk.ts';
 import { fromErrno, PhdError } from '../errors.ts';
+import { SyncAhead } from '../storage/sync-ahead.ts';
 import { placeText } from './archive-place.ts';
 import type { OperationHooks } from './backup.ts';
 import { expectedRegions, FROM_ZERO } from './expected-disk.ts';
@@ -14,7 +15,6 @@ import type { RestoreRequest } from './restore.ts';
 import { type BringResult, bringBlocks } from './restore-blocks.ts';
 import type { OpenGoal } from './restore-goal.ts';
 import type { RestoreSource } from './restore-source.ts';
-import { SyncAhead } from './sync-ahead.ts';
 
 /** One restore under way: what is wanted, where it goes. */
 export interface Work {

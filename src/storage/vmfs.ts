@@ -18,6 +18,7 @@ import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
 import type { TargetSettings } from '../model/target.ts';
 import { checkPath, isEntryName, joinPath, lastPart, parentPath, shownPath } from './remote-path.ts';
 import type { Listing, ReadRange, Storage, StorageEntry, WriteOptions, WriteResult } from './storage.ts';
+import { SyncAhead } from './sync-ahead.ts';
 import { Throttle } from './throttle.ts';
 import { UploadProof, withCleanUpOwed } from './upload-proof.ts';
 
@@ -130,12 +131,18 @@ export class VmfsStorage implements Storage {
       handle = await open(local, 'wx', 0o600);
       isOurs = true;
       const proof = new UploadProof();
-      for await (const chunk of source) {
-        throwIfAborted(options.signal);
-        proof.add(chunk);
-        await writeAll(handle, chunk);
-        options.onBytes?.(proof.sizeBytes);
-        await this.#throttle.take(chunk.length, options.signal);
+      const ahead = new SyncAhead(handle, shownPath(local));
+      try {
+        for await (const chunk of source) {
+          throwIfAborted(options.signal);
+          proof.add(chunk);
+          await writeAll(handle, chunk);
+          ahead.wrote(chunk.length);
+          options.onBytes?.(proof.sizeBytes);
+          await this.#throttle.take(chunk.length, options.signal);
+        }
+      } finally {
+        await ahead.settle();
       }
       throwIfAborted(options.signal);
       await handle.sync();
