@@ -28,6 +28,7 @@ import {
   writeNewFile,
 } from '../../src/datastore/goal-disk.ts';
 import { makeExt4Image, makeVfatImage } from '../support/disk-images.ts';
+import { needs } from '../support/needs.ts';
 import { requirePeer } from '../support/peers.ts';
 
 const hasLoopDevices = process.getuid?.() === 0 && existsSync('/dev/loop-control');
@@ -113,46 +114,49 @@ describe('the goal of a restore', () => {
   });
 });
 
-describe.runIf(hasLoopDevices)('a device as goal (root and loop devices needed)', () => {
-  const sizeBytes = 8 * 1024 * 1024;
-  let device: string;
+describe.runIf(needs(hasLoopDevices, 'root and loop devices'))(
+  'a device as goal (root and loop devices needed)',
+  () => {
+    const sizeBytes = 8 * 1024 * 1024;
+    let device: string;
 
-  beforeEach(async () => {
-    const image = join(folder, 'image');
-    await makeExt4Image(image, sizeBytes, 'device');
-    device = execFileSync('losetup', ['--find', '--show', image], { encoding: 'utf8' }).trim();
-    cleanups.push(() => execFileSync('losetup', ['--detach', device]));
-  });
-
-  const deviceGoal = (diskBytes: number) =>
-    planGoal({ folder: dirname(device), diskName: basename(device), diskBytes, isRawImage: true });
-
-  it('is written in place, if its size is that of the disk', async () => {
-    expect(await deviceSizeBytes(device)).toBe(sizeBytes);
-    expect(await deviceGoal(sizeBytes)).toMatchObject({
-      partPath: null,
-      existing: { kind: 'device', sizeBytes, isHeld: false },
+    beforeEach(async () => {
+      const image = join(folder, 'image');
+      await makeExt4Image(image, sizeBytes, 'device');
+      device = execFileSync('losetup', ['--find', '--show', image], { encoding: 'utf8' }).trim();
+      cleanups.push(() => execFileSync('losetup', ['--detach', device]));
     });
-    const opened = await open(device, OPEN_DEVICE_FLAGS);
-    await opened.close();
-  });
 
-  it('of another size is refused with both figures', async () => {
-    await expect(deviceGoal(sizeBytes + 512)).rejects.toMatchObject({
-      code: 'EXISTS',
-      message: expect.stringMatching(/8388608 bytes.*8389120/),
+    const deviceGoal = (diskBytes: number) =>
+      planGoal({ folder: dirname(device), diskName: basename(device), diskBytes, isRawImage: true });
+
+    it('is written in place, if its size is that of the disk', async () => {
+      expect(await deviceSizeBytes(device)).toBe(sizeBytes);
+      expect(await deviceGoal(sizeBytes)).toMatchObject({
+        partPath: null,
+        existing: { kind: 'device', sizeBytes, isHeld: false },
+      });
+      const opened = await open(device, OPEN_DEVICE_FLAGS);
+      await opened.close();
     });
-  });
 
-  it('that is mounted is refused', async () => {
-    const mountPoint = join(folder, 'mount');
-    mkdirSync(mountPoint);
-    execFileSync('mount', ['-t', 'ext4', device, mountPoint]);
-    cleanups.push(() => execFileSync('umount', [mountPoint]));
-    await expect(deviceGoal(sizeBytes)).rejects.toMatchObject({ code: 'LOCKED' });
-    await expect(open(device, OPEN_DEVICE_FLAGS)).rejects.toMatchObject({ code: 'EBUSY' });
-  });
-});
+    it('of another size is refused with both figures', async () => {
+      await expect(deviceGoal(sizeBytes + 512)).rejects.toMatchObject({
+        code: 'EXISTS',
+        message: expect.stringMatching(/8388608 bytes.*8389120/),
+      });
+    });
+
+    it('that is mounted is refused', async () => {
+      const mountPoint = join(folder, 'mount');
+      mkdirSync(mountPoint);
+      execFileSync('mount', ['-t', 'ext4', device, mountPoint]);
+      cleanups.push(() => execFileSync('umount', [mountPoint]));
+      await expect(deviceGoal(sizeBytes)).rejects.toMatchObject({ code: 'LOCKED' });
+      await expect(open(device, OPEN_DEVICE_FLAGS)).rejects.toMatchObject({ code: 'EBUSY' });
+    });
+  },
+);
 
 describe('durable files', () => {
   it('are created only where nothing was, for their owner alone', async () => {

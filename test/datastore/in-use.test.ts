@@ -17,6 +17,7 @@ import { checkInUse, type InUse, type InUseOptions } from '../../src/datastore/i
 import { parseVmfsLock } from '../../src/datastore/in-use-vmfs.ts';
 import { snapshotsOf } from '../../src/datastore/snapshots.ts';
 import { makeExt4Image, makeVmFolder } from '../support/disk-images.ts';
+import { needs } from '../support/needs.ts';
 import { requirePeer } from '../support/peers.ts';
 
 const isRoot = process.getuid?.() === 0;
@@ -162,45 +163,48 @@ describe('a disk is in use', () => {
   });
 });
 
-describe.runIf(hasLoopDevices)('a disk is in use by the kernel (root and loop devices needed)', () => {
-  function attach(...options: string[]): string {
-    const device = execFileSync('losetup', ['--find', '--show', ...options, flat], {
-      encoding: 'utf8',
-    }).trim();
-    cleanups.push(() => execFileSync('losetup', ['--detach', device]));
-    return device;
-  }
+describe.runIf(needs(hasLoopDevices, 'root and loop devices'))(
+  'a disk is in use by the kernel (root and loop devices needed)',
+  () => {
+    function attach(...options: string[]): string {
+      const device = execFileSync('losetup', ['--find', '--show', ...options, flat], {
+        encoding: 'utf8',
+      }).trim();
+      cleanups.push(() => execFileSync('losetup', ['--detach', device]));
+      return device;
+    }
 
-  it.each([
-    [[], false],
-    [['--read-only'], true],
-  ])('attached to a loop device %j', async (options, isReadOnly) => {
-    const device = attach(...options);
-    expect((await look([flat])).inUse).toEqual([
-      { path: flat, how: 'attached as a loop device', by: device, isReadOnly },
-    ]);
-  });
+    it.each([
+      [[], false],
+      [['--read-only'], true],
+    ])('attached to a loop device %j', async (options, isReadOnly) => {
+      const device = attach(...options);
+      expect((await look([flat])).inUse).toEqual([
+        { path: flat, how: 'attached as a loop device', by: device, isReadOnly },
+      ]);
+    });
 
-  it('mounted, whether asked for the image or for its device', async () => {
-    await makeExt4Image(flat, 8 * 1024 * 1024, 'mounted');
-    const device = attach();
-    const mountPoint = join(folder, 'mount point');
-    mkdirSync(mountPoint);
-    execFileSync('mount', ['-t', 'ext4', device, mountPoint]);
-    cleanups.push(() => execFileSync('umount', [mountPoint]));
-    const mounted = { how: 'mounted', by: mountPoint, isReadOnly: false };
-    expect((await look([flat])).inUse).toContainEqual({ path: flat, ...mounted });
-    expect((await checkInUse([device])).inUse).toContainEqual({ path: device, ...mounted });
-  });
+    it('mounted, whether asked for the image or for its device', async () => {
+      await makeExt4Image(flat, 8 * 1024 * 1024, 'mounted');
+      const device = attach();
+      const mountPoint = join(folder, 'mount point');
+      mkdirSync(mountPoint);
+      execFileSync('mount', ['-t', 'ext4', device, mountPoint]);
+      cleanups.push(() => execFileSync('umount', [mountPoint]));
+      const mounted = { how: 'mounted', by: mountPoint, isReadOnly: false };
+      expect((await look([flat])).inUse).toContainEqual({ path: flat, ...mounted });
+      expect((await checkInUse([device])).inUse).toContainEqual({ path: device, ...mounted });
+    });
 
-  it('opened as a device by a process', async () => {
-    const device = attach();
-    const child = await hold('sh', ['-c', 'exec 3<"$1"; echo ready; read line', 'sh', device]);
-    expect((await checkInUse([device])).inUse).toEqual([
-      { path: device, how: 'open for reading', by: `process ${child.pid} (sh)`, isReadOnly: true },
-    ]);
-  });
-});
+    it('opened as a device by a process', async () => {
+      const device = attach();
+      const child = await hold('sh', ['-c', 'exec 3<"$1"; echo ready; read line', 'sh', device]);
+      expect((await checkInUse([device])).inUse).toEqual([
+        { path: device, how: 'open for reading', by: `process ${child.pid} (sh)`, isReadOnly: true },
+      ]);
+    });
+  },
+);
 
 describe('VMFS locks', () => {
   it.each([

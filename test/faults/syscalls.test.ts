@@ -4,19 +4,15 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { makeVmFolder, type TestVm } from '../support/disk-images.ts';
+import { needs } from '../support/needs.ts';
+import { requirePeer } from '../support/peers.ts';
 import { makeTempHome, type TempHome } from '../support/temp-home.ts';
 import { archivesUnder } from './farm.ts';
 import { type Ended, errorLines, phd, sameFile } from './processes.ts';
 
 const DISK_BYTES = 6 * 2 ** 20;
 const isRoot = process.getuid?.() === 0;
-const strace = ((): string | undefined => {
-  try {
-    return execFileSync('sh', ['-c', 'command -v strace'], { encoding: 'utf8' }).trim();
-  } catch {
-    return undefined;
-  }
-})();
+const strace = await requirePeer('strace');
 
 let home: TempHome;
 let vm: TestVm;
@@ -49,7 +45,7 @@ function inject(what: string, paths: string[]): string[] {
   const call = what.split(':')[0] as string;
   const only = paths.flatMap((one) => ['-P', one]);
   return [
-    strace as string,
+    strace.path,
     '-f',
     '-qq',
     '-o',
@@ -80,7 +76,7 @@ async function backUp(): Promise<{ full: string; empty: string }> {
   };
 }
 
-describe.runIf(strace !== undefined)('a system call that fails', () => {
+describe('a system call that fails', () => {
   const BACKUP_FAULTS = ['write', 'fsync', 'rename', 'mkdir'].flatMap((call) =>
     ['EIO', 'ENOSPC'].map((errno) => `${call}:error=${errno}`),
   );
@@ -166,7 +162,7 @@ function mountTmpfs(folder: string, size: string): void {
   mounts.push(folder);
 }
 
-describe.runIf(isRoot)('a file system that is full', () => {
+describe.runIf(needs(isRoot, 'root'))('a file system that is full', () => {
   it.each(['64k', '300k', '1m', '1400k'])('of %s as target: status 6, nothing partial', async (size) => {
     mountTmpfs(target(), size);
     const ended = await phd(['backup', vm.folder, '--full'], { env: home.env });

@@ -43,6 +43,7 @@ const SOURCES = {
     { package: 'busybox-static', file: 'usr/bin/busybox' },
   ],
   lzop: [{ package: 'lzop', file: 'usr/bin/lzop' }],
+  strace: [{ package: 'strace', file: 'usr/bin/strace' }],
   shellcheck: [{ package: 'shellcheck', file: 'usr/bin/shellcheck' }],
   pigz: [{ package: 'pigz', file: 'usr/bin/pigz' }],
   zstd: [{ package: 'zstd', file: 'usr/bin/zstd' }],
