@@ -150,5 +150,6 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
       fullOffline: text.backup.fullOffline,
     },
     indexMaxAgeMinutes: text.index.maxAgeMinutes,
+    jobs: { atOnce: text.jobs.atOnce, keepDays: text.jobs.keepDays, keepCount: text.jobs.keepCount },
   };
 }

@@ -91,6 +91,13 @@ export const configSchema = z.looseObject({
   index: z
     .looseObject({ maxAgeMinutes: z.number().min(0, 'expected minutes, 0 or more').default(15) })
     .prefault({}),
+  jobs: z
+    .looseObject({
+      atOnce: wholeNumber(1, 4).default(1),
+      keepDays: wholeNumber(1, 36_500).default(90),
+      keepCount: wholeNumber(0, 1_000_000).default(1000),
+    })
+    .prefault({}),
 });
 
 export type ConfigText = z.output<typeof configSchema>;

@@ -34,6 +34,15 @@ export interface BackupDefaults {
   fullOffline: 'refused' | 'allowed';
 }
 
+export interface JobSettings {
+  /** Jobs the daemon runs at once, 1 .. 4. */
+  atOnce: number;
+  /** Ended jobs and their logs are kept so many days, */
+  keepDays: number;
+  /** and so many of them; failed ones until someone has seen them. */
+  keepCount: number;
+}
+
 export interface Config {
   /** Path of phd.yaml, which may not exist (then every setting has its default). */
   file: string;
@@ -48,4 +57,5 @@ export interface Config {
   backup: BackupDefaults;
   /** A target is listed again when its index is older than this. */
   indexMaxAgeMinutes: number;
+  jobs: JobSettings;
 }
