@@ -56,6 +56,8 @@ export interface OperationHooks {
   onProgress?: OnProgress;
   /** Things a person should know that are no failure. */
   onWarning?: (message: string) => void;
+  /** Called before another disk is begun; what it throws keeps that disk from being begun. */
+  beforeDisk?: () => void;
 }
 
 export interface DiskBackup extends WrittenDisk {
@@ -121,6 +123,7 @@ export async function backup(
       const planned: Planned[] = [];
       for (const source of vm.disks) {
         await attempt(source, failed, signal, async () => {
+          hooks.beforeDisk?.();
           watches.set(source, await watchSource(vm, source, request, onWarning));
           planned.push(await planDisk(run, request, source, existing, onWarning));
         });
@@ -128,8 +131,10 @@ export async function backup(
       const allFulls = planned.every((one) => one.scan === null);
       const folder = runFolder(run.stamp, vm.vmName, vm.uuid, allFulls);
       if (planned.length > 0) await storage.makeFolder(folder);
-      for (const one of planned) {
+      for (const [at, one] of planned.entries()) {
         await attempt(one.source, failed, signal, async () => {
+          // The first was begun when it was scanned.
+          if (at > 0) hooks.beforeDisk?.();
           result.disks.push(
             await writeDisk(run, one, folder, existing, watches.get(one.source) as SourceWatch),
           );
