@@ -6,9 +6,12 @@ import { Command } from 'commander';
 import { registerBackup } from './cli/backup-command.ts';
 import { Cli, type CliStreams } from './cli/cli.ts';
 import { registerConfig } from './cli/config-command.ts';
+import { registerDaemon } from './cli/daemon-command.ts';
 import { registerDemo } from './cli/demo-command.ts';
 import { registerIndex } from './cli/index-command.ts';
+import { registerJobs } from './cli/jobs-command.ts';
 import { registerList } from './cli/list-command.ts';
+import { registerLocks } from './cli/locks-command.ts';
 import { registerLog } from './cli/log-command.ts';
 import { registerPassphrase } from './cli/passphrase-command.ts';
 import { registerRestore } from './cli/restore-command.ts';
@@ -33,6 +36,9 @@ const REGISTRARS: ((program: Command, cli: Cli) => void)[] = [
   registerTarget,
   registerConfig,
   registerPassphrase,
+  registerJobs,
+  registerLocks,
+  registerDaemon,
   registerLog,
   registerDemo,
 ];

@@ -1,8 +1,11 @@
 /** `phd backup`: VM folders onto a target. */
+import { stat } from 'node:fs/promises';
+import path from 'node:path';
 import type { Command } from 'commander';
 import type { BackupRequest, BackupResult } from '../engine/backup.ts';
+import type { EngineContext } from '../engine/context.ts';
 import { formatBytes } from '../engine/display-text.ts';
-import { PhdError } from '../errors.ts';
+import { fromErrno, PhdError } from '../errors.ts';
 import { type Cli, parseChoice, parseWhole } from './cli.ts';
 import { withHooks } from './operation-hooks.ts';
 
@@ -15,6 +18,7 @@ interface Words {
   encrypt?: boolean;
   image?: string[];
   assumeOff?: boolean;
+  background?: boolean;
   json?: boolean;
 }
 
@@ -35,26 +39,64 @@ export function registerBackup(program: Command, cli: Cli): void {
     .option('--no-encrypt', 'do not encrypt, whatever is configured')
     .option('--image <FILE...>', 'further raw images or devices to take as disks')
     .option('--assume-off', 'back up although something has the disk open for writing')
+    .option('--background', 'queue it, one job for each VM: see phd jobs')
     .option('--json', 'JSON lines')
     .action(async (folders: string[], words: Words) => {
       const request = requestOf(words);
+      if (words.background) return await queueBackups(cli, folders, request, words.json ?? false);
       await cli.withContext(async (context) => {
-        const { backup } = await import('../engine/backup.ts');
-        const failures: PhdError[] = [];
-        for (const folder of folders) {
-          try {
-            const result = await withHooks(cli, words.json ?? false, (hooks) =>
-              backup(context, { ...request, folder }, hooks),
-            );
-            failures.push(...report(cli, result, words.json ?? false));
-          } catch (error) {
-            if (cli.signal.aborted) throw error;
-            failures.push(cli.reportItemError(error, {}, words.json ?? false));
-          }
-        }
-        cli.setStatusOf(failures);
+        const { withGate } = await import('../queue/gate.ts');
+        await withGate(context.places, 'backup', (check) =>
+          backUpAll(cli, context, folders, request, words.json ?? false, check),
+        );
       });
     });
+}
+
+/** Backs up one VM after the other; `check` throws once a lock keeps the next disk from being begun. */
+async function backUpAll(
+  cli: Cli,
+  context: EngineContext,
+  folders: readonly string[],
+  request: Omit<BackupRequest, 'folder'>,
+  isJson: boolean,
+  check: () => void,
+): Promise<void> {
+  const { backup } = await import('../engine/backup.ts');
+  const failures: PhdError[] = [];
+  for (const folder of folders) {
+    try {
+      check();
+      const result = await withHooks(cli, isJson, (hooks) =>
+        backup(context, { ...request, folder }, { ...hooks, beforeDisk: check }),
+      );
+      failures.push(...report(cli, result, isJson));
+    } catch (error) {
+      if (cli.signal.aborted) throw error;
+      failures.push(cli.reportItemError(error, {}, isJson));
+    }
+  }
+  cli.setStatusOf(failures);
+}
+
+async function queueBackups(
+  cli: Cli,
+  folders: readonly string[],
+  request: Omit<BackupRequest, 'folder'>,
+  isJson: boolean,
+): Promise<void> {
+  for (const folder of folders) {
+    await stat(folder).catch((error) => {
+      throw fromErrno(error, 'cannot queue the backup');
+    });
+  }
+  const { queueJobs } = await import('./queued-jobs.ts');
+  const requests = folders.map((folder) => ({
+    ...request,
+    folder: path.resolve(folder),
+    images: request.images?.map((image) => path.resolve(image)),
+  }));
+  await queueJobs(cli, 'backup', requests, isJson);
 }
 
 function requestOf(words: Words): Omit<BackupRequest, 'folder'> {

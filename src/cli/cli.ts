@@ -101,6 +101,11 @@ export class Cli {
     this.#status = exitStatusOf(failures.map((one) => one.code));
   }
 
+  /** Sets the exit status itself, where it is no failure of an item. */
+  setStatus(status: number): void {
+    this.#status = status;
+  }
+
   /** Runs the program; returns the exit status and never throws. */
   async run(program: Command, words: readonly string[]): Promise<number> {
     try {

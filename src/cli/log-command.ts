@@ -26,7 +26,7 @@ export function registerLog(program: Command, cli: Cli): void {
 }
 
 /** Copies the file from an offset on to standard output; returns the offset reached. */
-async function copyFrom(file: string, offsetBytes: number, cli: Cli): Promise<number> {
+export async function copyFrom(file: string, offsetBytes: number, cli: Cli): Promise<number> {
   const endBytes = await sizeOf(file);
   if (endBytes <= offsetBytes) return offsetBytes;
   for await (const chunk of createReadStream(file, { start: offsetBytes, end: endBytes - 1 })) {

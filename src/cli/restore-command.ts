@@ -1,4 +1,5 @@
 /** `phd restore`: one archive, or all disks of a VM, into a folder. */
+import path from 'node:path';
 import type { Command } from 'commander';
 import type { EngineContext } from '../engine/context.ts';
 import { formatBytes } from '../engine/display-text.ts';
@@ -21,6 +22,7 @@ interface Words {
   assumeOff?: boolean;
   salvage?: boolean;
   acceptUnproved?: boolean;
+  background?: boolean;
   json?: boolean;
 }
 
@@ -42,27 +44,70 @@ export function registerRestore(program: Command, cli: Cli): void {
     .option('--assume-off', 'restore although it cannot be known that the VM is off')
     .option('--salvage', 'zero-fill what is good nowhere, into a file named .damaged')
     .option('--accept-unproved', 'restore an archive without digests')
+    .option('--background', 'queue it, one job for each disk: see phd jobs')
     .option('--json', 'JSON lines')
     .action(async (archive: string | undefined, words: Words) => {
       checkWords(archive, words);
       await cli.withContext(async (context) => {
-        const failures: PhdError[] = [];
         const refs = await refsOf(cli, context, archive, words);
         if (refs.length > 1 && words.name !== undefined) {
           throw new PhdError('USAGE', `--name needs a single disk; this run has ${refs.length}`);
         }
-        for (const ref of refs) {
-          try {
-            await restoreOne(cli, context, ref, words);
-          } catch (error) {
-            if (cli.signal.aborted) throw error;
-            failures.push(cli.reportItemError(error, { archive: textOf(ref) }, words.json ?? false));
-          }
-        }
-        if (words.vmx && refs[0]) failures.push(...(await vmxOf(cli, context, refs[0], words)));
-        cli.setStatusOf(failures);
+        if (words.background) return await queueRestores(cli, archive, refs, words);
+        const { withGate } = await import('../queue/gate.ts');
+        await withGate(context.places, 'restore', (check) => restoreAll(cli, context, refs, words, check));
       });
     });
+}
+
+/** Restores one disk after the other; `check` throws once a lock keeps the next from being begun. */
+async function restoreAll(
+  cli: Cli,
+  context: EngineContext,
+  refs: readonly ArchiveRef[],
+  words: Words,
+  check: () => void,
+): Promise<void> {
+  const failures: PhdError[] = [];
+  for (const ref of refs) {
+    try {
+      check();
+      await restoreOne(cli, context, ref, words);
+    } catch (error) {
+      if (cli.signal.aborted) throw error;
+      failures.push(cli.reportItemError(error, { archive: textOf(ref) }, words.json ?? false));
+    }
+  }
+  if (words.vmx && refs[0]) failures.push(...(await vmxOf(cli, context, refs[0], words)));
+  cli.setStatusOf(failures);
+}
+
+/** One job for each disk, so that one that fails can be retried alone; the first brings the VMX. */
+async function queueRestores(
+  cli: Cli,
+  archive: string | undefined,
+  refs: readonly ArchiveRef[],
+  words: Words,
+): Promise<void> {
+  const { PATH_TARGET } = await import('../engine/choose-run.ts');
+  const { findArchive } = await import('../engine/restore-source.ts');
+  for (const ref of refs) if (ref.storage.number === PATH_TARGET) await findArchive(ref, cli.signal);
+  const { queuedArchive } = await import('../queue/request.ts');
+  const { queueJobs } = await import('./queued-jobs.ts');
+  const { name, inPlace, verify, assumeOff, salvage, acceptUnproved, full, vmx } = words;
+  const requests = refs.map((ref, at) => ({
+    archive: archive === undefined ? textOf(ref) : queuedArchive(archive),
+    ...(full === undefined ? {} : { full: queuedArchive(full) }),
+    to: path.resolve(words.to),
+    name,
+    inPlace,
+    verify,
+    assumeOff,
+    salvage,
+    acceptUnproved,
+    vmx: at === 0 ? vmx : undefined,
+  }));
+  await queueJobs(cli, 'restore', requests, words.json ?? false);
 }
 
 function checkWords(archive: string | undefined, words: Words): void {
@@ -156,7 +201,7 @@ async function vmxOf(cli: Cli, context: EngineContext, ref: ArchiveRef, words: W
   try {
     const { restoreVmx } = await import('../engine/restore-vmx.ts');
     const placed = await restoreVmx(context, { archive: ref, to: words.to }, { signal: cli.signal });
-    if (!words.json) for (const path of placed.written) cli.print(`${path} restored`);
+    if (!words.json) for (const file of placed.written) cli.print(`${file} restored`);
     return placed.failed.map(({ error }) => cli.reportError(error));
   } catch (error) {
     if (cli.signal.aborted) throw error;

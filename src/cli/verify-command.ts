@@ -1,7 +1,9 @@
 /** `phd verify`: archives, all or the newest of a target, or a disk against an archive. */
+import path from 'node:path';
 import type { Command } from 'commander';
 import type { EngineContext } from '../engine/context.ts';
 import { formatBytes } from '../engine/display-text.ts';
+import type { VerifyChoice } from '../engine/verify-choice.ts';
 import type { VerifyResult } from '../engine/verifying.ts';
 import { PhdError } from '../errors.ts';
 import { type Cli, parseWhole } from './cli.ts';
@@ -14,6 +16,7 @@ interface Words {
   disk?: string;
   against?: string;
   full?: string;
+  background?: boolean;
   json?: boolean;
 }
 
@@ -31,9 +34,11 @@ export function registerVerify(program: Command, cli: Cli): void {
     .option('--disk <FLAT>', 'verify this disk')
     .option('--against <ARCHIVE>', 'with --disk: what it must be')
     .option('--full <ARCHIVE>', 'with --disk: the FULL to use')
+    .option('--background', 'queue it as one job: see phd jobs')
     .option('--json', 'JSON lines')
     .action(async (archives: string[], words: Words) => {
       checkWords(archives, words);
+      if (words.background) return await queueVerify(cli, archives, words);
       await cli.withContext(async (context) => {
         if (words.disk !== undefined) return await verifyOneDisk(cli, context, words);
         const failures: PhdError[] = [];
@@ -81,14 +86,34 @@ function checkWords(archives: string[], words: Words): void {
 
 /** Archives of a target from the index, oldest verified first. */
 async function archivesOf(context: EngineContext, words: Words): Promise<string[]> {
-  const target = parseWhole(words.target as string, '--target', 1, 9999);
-  const days = words.olderThan === undefined ? 0 : parseWhole(words.olderThan, '--older-than', 0, 36_500);
   const { archivesToVerify } = await import('../engine/verify-choice.ts');
-  return await archivesToVerify(context, {
-    target,
+  return await archivesToVerify(context, choiceOf(words));
+}
+
+function choiceOf(words: Words): VerifyChoice {
+  const days = words.olderThan === undefined ? 0 : parseWhole(words.olderThan, '--older-than', 0, 36_500);
+  return {
+    target: parseWhole(words.target as string, '--target', 1, 9999),
     newest: words.newest ?? false,
     olderThanDays: words.olderThan === undefined ? null : days,
-  });
+  };
+}
+
+/** What a target holds is looked up when the job runs. */
+async function queueVerify(cli: Cli, archives: readonly string[], words: Words): Promise<void> {
+  const { queuedArchive } = await import('../queue/request.ts');
+  const { queueJobs } = await import('./queued-jobs.ts');
+  const request =
+    words.disk !== undefined
+      ? {
+          disk: path.resolve(words.disk),
+          against: queuedArchive(words.against as string),
+          full: words.full === undefined ? undefined : queuedArchive(words.full),
+        }
+      : words.target === undefined
+        ? { archives: archives.map(queuedArchive) }
+        : choiceOf(words);
+  await queueJobs(cli, 'verify', [request], words.json ?? false);
 }
 
 async function verifyOneDisk(cli: Cli, context: EngineContext, words: Words): Promise<void> {

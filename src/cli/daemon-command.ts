@@ -1,0 +1,100 @@
+/** `phd daemon run|start|stop|status|unit`. */
+import type { Command } from 'commander';
+import { PhdError } from '../errors.ts';
+import type { Cli } from './cli.ts';
+import { withQueue } from './queued-jobs.ts';
+
+export function registerDaemon(program: Command, cli: Cli): void {
+  const daemon = program
+    .command('daemon')
+    .description('the process that runs queued jobs, one for each home');
+  daemon
+    .command('run')
+    .description('run it here until it is stopped; its jobs go on when it ends')
+    .action(() => run(cli));
+  daemon
+    .command('start')
+    .description('start it in the background; returns once it holds its lock')
+    .action(() =>
+      withQueue(cli, async (queue) => {
+        const { startDaemon } = await import('../queue/daemon-control.ts');
+        const isNew = await startDaemon(queue, cli.env);
+        cli.print(
+          `daemon ${isNew ? 'started' : 'runs already'}, process ${queue.db.daemon()?.process.pid ?? '?'}`,
+        );
+      }),
+    );
+  daemon
+    .command('stop')
+    .description('stop it after its running jobs')
+    .option('--now', 'kill its running jobs')
+    .action((words: { now?: boolean }) => stop(cli, words.now ?? false));
+  daemon
+    .command('status')
+    .description('tell whether it runs; exit status 1 if not')
+    .option('--json', 'a JSON line')
+    .action((words: { json?: boolean }) => status(cli, words.json ?? false));
+  daemon
+    .command('unit')
+    .description('print a systemd unit for this installation and home')
+    .action(async () => {
+      const { systemdUnit } = await import('../queue/daemon-control.ts');
+      cli.streams.stdout.write(systemdUnit(cli.env));
+    });
+}
+
+async function run(cli: Cli): Promise<void> {
+  const { runDaemon } = await import('../queue/daemon.ts');
+  const { tellReady } = await import('../queue/daemon-control.ts');
+  const { appendLog } = await import('../engine/log-file.ts');
+  const settings = await cli.withContext(async ({ config }) => config.jobs);
+  await withQueue(cli, (queue) =>
+    runDaemon(queue, {
+      settings,
+      env: cli.env,
+      signal: cli.signal,
+      onReady: tellReady,
+      log: (text) => {
+        cli.print(`${queue.now()} ${text}`);
+        appendLog(queue.places, queue.clock, `daemon: ${text}`);
+      },
+    }),
+  );
+}
+
+async function stop(cli: Cli, isNow: boolean): Promise<void> {
+  await withQueue(cli, async (queue) => {
+    const { stopDaemon } = await import('../queue/daemon-control.ts');
+    if (!queue.isDaemonRunning()) return cli.print('no daemon runs');
+    const isGone = await stopDaemon(queue, isNow ? 'now' : 'after-jobs');
+    if (isGone) return cli.print('daemon stopped');
+    const running = queue.db.counts().running ?? 0;
+    if (isNow || running === 0) throw new PhdError('IO', 'the daemon does not answer: see phd log');
+    cli.print(`the daemon starts nothing new and stops after ${running} running job(s)`);
+  });
+}
+
+async function status(cli: Cli, isJson: boolean): Promise<void> {
+  await withQueue(cli, async (queue) => {
+    const { daemonStatus } = await import('../queue/daemon-control.ts');
+    queue.settleInterrupted();
+    const { isRunning, record, waitingCount, runningCount } = daemonStatus(queue);
+    if (isJson) {
+      cli.printJson({
+        running: isRunning,
+        pid: record?.process.pid ?? null,
+        startedAt: record?.startedAt ?? null,
+        version: record?.version ?? null,
+        stopRequest: record?.stopRequest ?? null,
+        waitingJobs: waitingCount,
+        runningJobs: runningCount,
+      });
+    } else {
+      const stopping = record?.stopRequest ? ', stops after its jobs' : '';
+      const who = record ? `, process ${record.process.pid}, since ${record.startedAt}${stopping}` : '';
+      cli.print(isRunning ? `daemon runs${who}` : 'no daemon runs');
+      cli.print(`${waitingCount} jobs wait, ${runningCount} run`);
+    }
+    cli.setStatus(isRunning ? 0 : 1);
+  });
+}

@@ -1,0 +1,257 @@
+/** `phd jobs list|show|log|kill|retry|remove-pending|purge`, and `phd job run`, the process of one job. */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Command } from 'commander';
+import { formatBytes, formatSeconds } from '../engine/display-text.ts';
+import { PhdError } from '../errors.ts';
+import { JOB_KINDS, JOB_STATES, type Job } from '../model/job.ts';
+import type { Queue } from '../queue/queue.ts';
+import { type Cli, parseChoice, parseWhole } from './cli.ts';
+import { copyFrom } from './log-command.ts';
+import { tellWhatHolds, withQueue } from './queued-jobs.ts';
+import { printTable } from './table.ts';
+
+const FOLLOW_EVERY_MS = 500;
+const MAX_ID = 999_999_999_999;
+
+export function registerJobs(program: Command, cli: Cli): void {
+  const jobs = program.command('jobs').description('list, watch, kill, retry and remove queued jobs');
+  registerList(jobs, cli);
+  jobs
+    .command('show')
+    .description('tell all about jobs; failed ones count as seen from then on')
+    .argument('<ID...>')
+    .option('--json', 'JSON lines')
+    .action((ids: string[], words: { json?: boolean }) =>
+      eachJob(cli, ids, (queue, id) => showJob(cli, queue, id, words.json ?? false)),
+    );
+  jobs
+    .command('log')
+    .description('print the log of a job')
+    .argument('<ID>')
+    .option('-f, --follow', 'go on until the job ends')
+    .action((id: string, words: { follow?: boolean }) => printLog(cli, idOf(id), words.follow ?? false));
+  jobs
+    .command('kill')
+    .description('end jobs that wait or run')
+    .argument('<ID...>')
+    .action((ids: string[]) =>
+      eachJob(cli, ids, async (queue, id) => cli.print(`job ${id} is ${(await queue.kill(id)).state}`)),
+    );
+  registerRetry(jobs, cli);
+  jobs
+    .command('remove-pending')
+    .description('remove all jobs that wait')
+    .action(() =>
+      withQueue(cli, (queue) => cli.print(`${queue.removePending().length} waiting jobs removed`)),
+    );
+  jobs
+    .command('purge')
+    .description('remove all jobs that have ended, failed ones too, with their logs')
+    .action(() => withQueue(cli, (queue) => cli.print(`${queue.purge().length} ended jobs removed`)));
+  registerWorker(program, cli);
+}
+
+function registerList(jobs: Command, cli: Cli): void {
+  jobs
+    .command('list')
+    .description('list jobs, newest first')
+    .option('--state <STATE>', `only those: ${JOB_STATES.join(', ')}`)
+    .option('--kind <KIND>', 'only those: restore, backup, verify')
+    .option('--group <G>', 'only those queued together under this number')
+    .option('--json', 'JSON lines')
+    .action((words: { state?: string; kind?: string; group?: string; json?: boolean }) =>
+      withQueue(cli, (queue) => {
+        queue.settleInterrupted();
+        const found = queue.db.jobs({
+          ...(words.state === undefined ? {} : { states: [parseChoice(words.state, '--state', JOB_STATES)] }),
+          ...(words.kind === undefined ? {} : { kinds: [parseChoice(words.kind, '--kind', JOB_KINDS)] }),
+          ...(words.group === undefined ? {} : { groupId: idOf(words.group) }),
+        });
+        if (words.json) for (const job of found) cli.printJson(jsonOf(queue, job));
+        else if (found.length > 0) for (const line of tableOf(found)) cli.print(line);
+      }),
+    );
+}
+
+function registerRetry(jobs: Command, cli: Cli): void {
+  jobs
+    .command('retry')
+    .description('let jobs that failed, were cancelled or interrupted wait for another attempt')
+    .argument('[ID...]')
+    .option('--failed', 'all that failed or were interrupted')
+    .option('--group <G>', 'of this group all that failed or were interrupted')
+    .action(async (ids: string[], words: { failed?: boolean; group?: string }) => {
+      const ways = [ids.length > 0, words.failed, words.group !== undefined].filter(Boolean);
+      if (ways.length !== 1) throw new PhdError('USAGE', 'name jobs, or --failed, or --group');
+      const failed = (queue: Queue): string[] =>
+        queue.db
+          .jobs({
+            states: ['failed', 'interrupted'],
+            ...(words.group === undefined ? {} : { groupId: idOf(words.group) }),
+          })
+          .map(({ id }) => String(id));
+      const retry = (queue: Queue, id: number): void => {
+        queue.settleInterrupted();
+        cli.print(`job ${queue.retry(id).id} waits for attempt ${queue.job(id).attempt + 1}`);
+      };
+      await eachJob(cli, ids.length > 0 ? ids : failed, retry);
+      await withQueue(cli, (queue) => tellWhatHolds(cli, queue));
+    });
+}
+
+/** Not for people: the daemon starts it, in a session of its own, with the job's log as its output. */
+function registerWorker(program: Command, cli: Cli): void {
+  program
+    .command('job', { hidden: true })
+    .command('run')
+    .argument('<ID>')
+    .action(async (text: string) => {
+      process.on('SIGHUP', () => undefined);
+      const { jobOperation } = await import('../queue/job-operation.ts');
+      const { runJob } = await import('../queue/run-job.ts');
+      await cli.withContext((context) =>
+        withQueue(cli, async (queue) => {
+          cli.setStatus(
+            await runJob(queue, idOf(text), jobOperation(queue, context), {
+              signal: cli.signal,
+              print: (line) => cli.print(line),
+            }),
+          );
+        }),
+      );
+    });
+}
+
+function idOf(text: string): number {
+  return parseWhole(text, 'job', 1, MAX_ID);
+}
+
+/** Does the same to each job; one that fails does not stop the others. */
+async function eachJob(
+  cli: Cli,
+  ids: readonly string[] | ((queue: Queue) => string[]),
+  work: (queue: Queue, id: number) => void | Promise<void>,
+): Promise<void> {
+  await withQueue(cli, async (queue) => {
+    const failures: PhdError[] = [];
+    const chosen = typeof ids === 'function' ? ids(queue) : ids;
+    if (chosen.length === 0) cli.print('no such job');
+    for (const id of chosen) {
+      try {
+        await work(queue, idOf(id));
+      } catch (error) {
+        failures.push(cli.reportError(error));
+      }
+    }
+    cli.setStatusOf(failures);
+  });
+}
+
+async function printLog(cli: Cli, id: number, isFollowed: boolean): Promise<void> {
+  await withQueue(cli, async (queue) => {
+    queue.job(id);
+    queue.db.markSeen(id);
+    let shownBytes = 0;
+    for (;;) {
+      queue.settleInterrupted();
+      const isOver = !isFollowed || !['waiting', 'running'].includes(queue.job(id).state);
+      shownBytes = await copyFrom(queue.logFileOf(id), shownBytes, cli);
+      if (isOver) return;
+      await delay(FOLLOW_EVERY_MS, undefined, { signal: cli.signal });
+    }
+  });
+}
+
+async function showJob(cli: Cli, queue: Queue, id: number, isJson: boolean): Promise<void> {
+  const { submitterText } = await import('../queue/submitter.ts');
+  queue.settleInterrupted();
+  const job = queue.job(id);
+  queue.db.markSeen(id);
+  if (isJson) return cli.printJson({ ...jsonOf(queue, job), attempts: queue.db.attempts(id) });
+  const facts: [string, string | null][] = [
+    ['Job', `${job.id}${job.groupId === null ? '' : ` of group ${job.groupId}`}`],
+    ['State', job.state],
+    ['What', `${job.kind} ${job.title}`],
+    ['Submitted', `${job.createdAt} by ${submitterText(job.submitter)}`],
+    ['Progress', progressText(job)],
+    ['Result', job.errorMessage ?? job.result],
+    ['Warnings', job.warningCount === 0 ? null : String(job.warningCount)],
+    ['Exit status', job.exitStatus === null ? null : String(job.exitStatus)],
+    ['Log', queue.logFileOf(id)],
+  ];
+  for (const [name, value] of facts) if (value !== null) cli.print(`${name.padEnd(11)} ${value}`);
+  for (const one of queue.db.attempts(id)) {
+    const end = one.endedAt === null ? '' : ` to ${one.endedAt}`;
+    cli.print(`Attempt ${one.attempt}   ${one.state}, ${one.startedAt}${end}, process ${one.owner.pid}`);
+  }
+}
+
+function tableOf(jobs: readonly Job[]): string[] {
+  return printTable(
+    [
+      { title: 'JOB', align: 'right' },
+      { title: 'STATE' },
+      { title: 'KIND' },
+      { title: '%', align: 'right' },
+      { title: 'RATE', align: 'right' },
+      { title: 'LEFT', align: 'right' },
+      { title: 'SUBMITTED' },
+      { title: 'BY' },
+      { title: 'WHAT' },
+    ],
+    jobs.map((job) => {
+      const progress = job.state === 'running' ? job.progress : null;
+      return [
+        String(job.id),
+        job.state,
+        job.kind,
+        job.exitStatus === 0 ? '100' : (job.progress?.percent.toFixed(0) ?? '-'),
+        progress === null ? '-' : `${formatBytes(Math.round(progress.bytesPerSecond))}/s`,
+        progress?.remainingSeconds == null ? '-' : formatSeconds(progress.remainingSeconds),
+        `${job.createdAt.slice(0, 16).replace('T', ' ')}Z`,
+        `${job.submitter.user}@${job.submitter.host}`,
+        job.title,
+      ];
+    }),
+  );
+}
+
+function progressText({ progress }: Job): string | null {
+  if (progress === null) return null;
+  const { phase, label, percent, bytes, totalBytes, bytesPerSecond, remainingSeconds } = progress;
+  const left = remainingSeconds === null ? '' : `, remaining ${formatSeconds(remainingSeconds)}`;
+  return `${phase} ${label}: ${percent.toFixed(0)} %, ${formatBytes(bytes)} of ${formatBytes(totalBytes)}, ${formatBytes(Math.round(bytesPerSecond))}/s${left}`;
+}
+
+/** Keys are stable; what is not known yet is null. */
+function jsonOf(queue: Queue, job: Job): Record<string, unknown> {
+  const { progress } = job;
+  return {
+    job: job.id,
+    group: job.groupId,
+    kind: job.kind,
+    state: job.state,
+    title: job.title,
+    request: JSON.parse(job.request),
+    submitter: job.submitter,
+    createdAt: job.createdAt,
+    startedAt: job.startedAt,
+    endedAt: job.endedAt,
+    attempt: job.attempt,
+    pid: job.owner?.pid ?? null,
+    phase: progress?.phase ?? null,
+    label: progress?.label ?? null,
+    percent: job.exitStatus === 0 ? 100 : (progress?.percent ?? 0),
+    bytes: progress?.bytes ?? 0,
+    totalBytes: progress?.totalBytes ?? 0,
+    bytesPerSecond: progress?.bytesPerSecond ?? 0,
+    remainingSeconds: job.exitStatus === 0 ? 0 : (progress?.remainingSeconds ?? null),
+    exitStatus: job.exitStatus,
+    code: job.errorCode,
+    message: job.errorMessage,
+    warnings: job.warningCount,
+    result: job.result === null ? null : JSON.parse(job.result),
+    seen: job.isSeen,
+    log: queue.logFileOf(job.id),
+  };
+}

@@ -1,0 +1,231 @@
+/**
+ * The daemon: starts waiting jobs, each in a process of its own that outlives it, and settles what was interrupted.
+ * All it knows stands in jobs.db, so one that starts takes over from one that died.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, constants, openSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { ExclusiveLock } from '../../db/exclusive-lock.ts';
+import { VERSION } from '../engine/version.ts';
+import { fromErrno, PhdError } from '../errors.ts';
+import type { JobSettings } from '../model/config.ts';
+import type { Job } from '../model/job.ts';
+import { ownIdentity } from './process-identity.ts';
+import type { Queue } from './queue.ts';
+import { NOT_STARTED_STATUS } from './run-job.ts';
+
+/** jobs.db is asked so often whether anyone has changed it. */
+const LOOK_EVERY_MS = 500;
+/** Running jobs of an earlier daemon are looked after so often. */
+const SETTLE_EVERY_MS = 5_000;
+const EXPIRE_EVERY_MS = 3_600_000;
+/** The built entry of the program; the daemon runs from the build. */
+export const MAIN_FILE = fileURLToPath(new URL('../main.js', import.meta.url));
+const LOG_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW;
+
+export interface DaemonOptions {
+  settings: JobSettings;
+  /** Environment of the workers. */
+  env: NodeJS.ProcessEnv;
+  /** Given when the daemon is to leave at once; its jobs go on. */
+  signal: AbortSignal;
+  /** Called once the lock is held. */
+  onReady?: () => void;
+  log: (text: string) => void;
+}
+
+/**
+ * Runs until it is asked to stop (phd daemon stop) or the signal is given. Throws LOCKED if this home has a daemon
+ * already, IO.
+ */
+export async function runDaemon(queue: Queue, options: DaemonOptions): Promise<void> {
+  const lock = ExclusiveLock.tryTake(queue.daemonLockFile);
+  if (lock === undefined) {
+    const pid = queue.db.daemon()?.process.pid;
+    throw new PhdError(
+      'LOCKED',
+      `a daemon runs already for ${queue.places.stateDir}${pid === undefined ? '' : `, process ${pid}`}`,
+    );
+  }
+  try {
+    queue.db.recordDaemon({ process: ownIdentity(), startedAt: queue.now(), version: VERSION });
+    options.log(`daemon started, ${options.settings.atOnce} job(s) at once`);
+    options.onReady?.();
+    await new Daemon(queue, options).loop();
+    queue.db.forgetDaemon();
+  } finally {
+    lock.release();
+  }
+}
+
+class Daemon {
+  readonly #queue: Queue;
+  readonly #options: DaemonOptions;
+  /** Workers this daemon started, by job. */
+  readonly #workers = new Map<number, ChildProcess>();
+  #wake: () => void = () => undefined;
+  #isWoken = true;
+  #seenVersion = -1;
+  #settledMs = Number.NEGATIVE_INFINITY;
+  #expiredMs = Number.NEGATIVE_INFINITY;
+  #lastFault = '';
+
+  constructor(queue: Queue, options: DaemonOptions) {
+    this.#queue = queue;
+    this.#options = options;
+  }
+
+  async loop(): Promise<void> {
+    const { signal, log } = this.#options;
+    const onAbort = (): void => this.#rouse();
+    signal.addEventListener('abort', onAbort);
+    try {
+      while (!signal.aborted) {
+        if (await this.#turnSafely()) return log('daemon stopped');
+        await this.#rest();
+      }
+      const going = this.#queue.db.jobs({ states: ['running'] }).length;
+      log(`daemon ends${going === 0 ? '' : `; ${going} job(s) go on without it`}`);
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  /** A database that is busy or a full disk must not end the daemon: it says so once and tries again. */
+  async #turnSafely(): Promise<boolean> {
+    try {
+      const isOver = await this.#turn();
+      this.#lastFault = '';
+      return isOver;
+    } catch (error) {
+      const { message } = fromErrno(error, 'the daemon cannot work');
+      if (message !== this.#lastFault) this.#options.log(message);
+      this.#lastFault = message;
+      this.#isWoken = true;
+      return false;
+    }
+  }
+
+  /** Looks once and does what is due; true when the daemon has been asked to stop and nothing holds it. */
+  async #turn(): Promise<boolean> {
+    if (!this.#isDue()) return false;
+    const { db } = this.#queue;
+    for (const job of this.#queue.settleInterrupted()) this.#options.log(`job ${job.id} was interrupted`);
+    const running = db.jobs({ states: ['running'] });
+    const stop = db.daemon()?.stopRequest ?? null;
+    if (stop === 'now') await this.#killAll(running);
+    const busy = new Set([...running.map(({ id }) => id), ...this.#workers.keys()]);
+    if (stop !== null) return busy.size === 0;
+    this.#expire();
+    while (busy.size < this.#options.settings.atOnce) {
+      const next = db.nextWaiting([...busy]);
+      if (next === undefined) break;
+      busy.add(next.id);
+      this.#start(next);
+    }
+    return false;
+  }
+
+  #isDue(): boolean {
+    const version = this.#queue.db.dataVersion();
+    const nowMs = performance.now();
+    if (!this.#isWoken && version === this.#seenVersion && nowMs - this.#settledMs < SETTLE_EVERY_MS)
+      return false;
+    this.#isWoken = false;
+    this.#seenVersion = version;
+    this.#settledMs = nowMs;
+    return true;
+  }
+
+  async #killAll(running: readonly Job[]): Promise<void> {
+    const results = await Promise.allSettled(running.map(({ id }) => this.#queue.kill(id)));
+    for (const result of results)
+      if (result.status === 'rejected') this.#options.log((result.reason as Error).message);
+    this.#isWoken = true;
+  }
+
+  #expire(): void {
+    const nowMs = performance.now();
+    if (nowMs - this.#expiredMs < EXPIRE_EVERY_MS) return;
+    this.#expiredMs = nowMs;
+    const removed = this.#queue.expire(this.#options.settings);
+    if (removed.length > 0) this.#options.log(`${removed.length} old job(s) removed`);
+  }
+
+  /** The worker claims the job itself: nothing is lost if this process dies in between. */
+  #start(job: Job): void {
+    try {
+      const worker = spawnWorker(this.#queue, job.id, this.#options.env);
+      this.#workers.set(job.id, worker);
+      worker.once('error', (error) => this.#onWorkerGone(job, `cannot be started: ${error.message}`));
+      worker.once('exit', (status, signal) => {
+        const isRefused = status === NOT_STARTED_STATUS;
+        this.#onWorkerGone(job, isRefused ? null : `ended with ${signal ?? `status ${status}`}`);
+      });
+      worker.unref();
+    } catch (error) {
+      this.#onWorkerGone(job, `cannot be started: ${fromErrno(error, `log of job ${job.id}`).message}`);
+    }
+  }
+
+  #onWorkerGone(job: Job, how: string | null): void {
+    this.#workers.delete(job.id);
+    try {
+      if (how !== null) this.#failIfNeverBegun(job, how);
+      this.#queue.settleInterrupted();
+    } catch (error) {
+      this.#options.log(fromErrno(error, `job ${job.id}`).message);
+    }
+    this.#rouse();
+  }
+
+  /** A worker that cannot even claim its job must not be started again for ever. */
+  #failIfNeverBegun(job: Job, how: string): void {
+    const { db } = this.#queue;
+    const now = db.job(job.id);
+    if (now?.state !== 'waiting' || now.attempt !== job.attempt) return;
+    const claim = db.claim(job.id, ownIdentity(), this.#queue.now());
+    if ('refused' in claim) return;
+    const outcome = {
+      state: 'failed',
+      exitStatus: 1,
+      errorCode: 'IO',
+      errorMessage: `its process ${how} before it began: see ${this.#queue.logFileOf(job.id)}`,
+      warningCount: 0,
+      result: null,
+    } as const;
+    db.finish(job.id, claim.job.attempt, outcome, this.#queue.now());
+    this.#options.log(`job ${job.id} failed: ${outcome.errorMessage}`);
+  }
+
+  #rouse(): void {
+    this.#isWoken = true;
+    this.#wake();
+  }
+
+  #rest(): Promise<void> {
+    if (this.#options.signal.aborted) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, LOOK_EVERY_MS);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}
+
+/** A session of its own: no terminal, no signal to anyone else's group reaches it; its output is the job's log. */
+function spawnWorker(queue: Queue, id: number, env: NodeJS.ProcessEnv): ChildProcess {
+  const log = openSync(queue.logFileOf(id), LOG_FLAGS, 0o600);
+  try {
+    return spawn(process.execPath, [MAIN_FILE, 'job', 'run', String(id)], {
+      detached: true,
+      cwd: '/',
+      env,
+      stdio: ['ignore', log, log],
+    });
+  } finally {
+    closeSync(log);
+  }
+}

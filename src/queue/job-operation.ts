@@ -1,0 +1,95 @@
+/** From a job to calls of the engine; one request, the same words as on the command line. */
+import type { OperationHooks } from '../engine/backup.ts';
+import type { EngineContext } from '../engine/context.ts';
+import { fromErrno, type PhdError, throwIfAborted } from '../errors.ts';
+import type { Job } from '../model/job.ts';
+import { requireUnlocked } from './gate.ts';
+import type { Queue } from './queue.ts';
+import { type Requests, readRequest } from './request.ts';
+import type { Operation, OperationEnd } from './run-job.ts';
+
+/** The operation of any job, with the context it works in. */
+export function jobOperation(queue: Queue, context: EngineContext): Operation {
+  return async (job: Job, hooks: OperationHooks) => {
+    const guarded = { ...hooks, beforeDisk: () => requireUnlocked(queue.db, job.kind) };
+    if (job.kind === 'restore') return await restoreJob(context, readRequest('restore', job), guarded);
+    if (job.kind === 'backup') return await backupJob(context, readRequest('backup', job), guarded);
+    return await verifyJob(context, readRequest('verify', job), guarded);
+  };
+}
+
+async function restoreJob(
+  context: EngineContext,
+  request: Requests['restore'],
+  hooks: OperationHooks,
+): Promise<OperationEnd> {
+  const { archiveRef } = await import('../engine/choose-run.ts');
+  const { restore } = await import('../engine/restore.ts');
+  const { archive, full, vmx, ...rest } = request;
+  const ref = await archiveRef(context, archive);
+  const fullRef = full === undefined ? {} : { full: await archiveRef(context, full) };
+  const result = await restore(context, { ...rest, archive: ref, ...fullRef }, hooks);
+  if (!vmx) return { result, failures: [] };
+  const { restoreVmx } = await import('../engine/restore-vmx.ts');
+  try {
+    const placed = await restoreVmx(context, { archive: ref, to: request.to }, hooks);
+    return {
+      result: { ...result, vmFiles: placed.written },
+      failures: placed.failed.map(({ error }) => error),
+    };
+  } catch (error) {
+    throwIfAborted(hooks.signal);
+    return { result, failures: [fromErrno(error, 'cannot restore the VMX')] };
+  }
+}
+
+async function backupJob(
+  context: EngineContext,
+  request: Requests['backup'],
+  hooks: OperationHooks,
+): Promise<OperationEnd> {
+  const { backup } = await import('../engine/backup.ts');
+  const { failed, ...result } = await backup(context, request, hooks);
+  for (const { disk, error } of failed) hooks.onWarning?.(`disk ${disk} failed: ${error.message}`);
+  return { result, failures: failed.map(({ error }) => error) };
+}
+
+async function verifyJob(
+  context: EngineContext,
+  request: Requests['verify'],
+  hooks: OperationHooks,
+): Promise<OperationEnd> {
+  const { archiveRef } = await import('../engine/choose-run.ts');
+  if ('disk' in request) {
+    const { verifyDisk } = await import('../engine/verify-disk.ts');
+    const against = await archiveRef(context, request.against);
+    const full = request.full === undefined ? undefined : await archiveRef(context, request.full);
+    return { result: await verifyDisk(context, request.disk, against, hooks, full), failures: [] };
+  }
+  const { verifyArchive } = await import('../engine/verify.ts');
+  const failures: PhdError[] = [];
+  let goodCount = 0;
+  for (const archive of await archivesOf(context, request)) {
+    throwIfAborted(hooks.signal);
+    hooks.beforeDisk?.();
+    try {
+      await verifyArchive(context, await archiveRef(context, archive), hooks);
+      goodCount++;
+    } catch (error) {
+      const failure = fromErrno(error, archive);
+      if (failure.code === 'CANCELLED') throw failure;
+      hooks.onWarning?.(failure.message);
+      failures.push(failure);
+    }
+  }
+  return { result: { goodCount, failedCount: failures.length }, failures };
+}
+
+async function archivesOf(
+  context: EngineContext,
+  request: Exclude<Requests['verify'], { disk: string }>,
+): Promise<string[]> {
+  if ('archives' in request) return request.archives;
+  const { archivesToVerify } = await import('../engine/verify-choice.ts');
+  return await archivesToVerify(context, request);
+}

@@ -1,0 +1,100 @@
+/** What jobs ask for, as JSON in jobs.db: checked before it is written and again when it is read. Holds no secrets. */
+import path from 'node:path';
+import { z } from 'zod';
+import { PhdError } from '../errors.ts';
+import type { Job, JobKind } from '../model/job.ts';
+
+/** Jobs outlive the folder they were queued from. */
+const absolute = z.string().refine((text) => path.isAbsolute(text), 'expected an absolute path');
+/** `N:folder/file` on target N, or the absolute path of a file. */
+const archive = z
+  .string()
+  .refine((text) => path.isAbsolute(text) || /^\d{1,4}:./s.test(text), 'expected N:folder/file or a path');
+const target = z.number().int().min(1).max(9999);
+
+const restoreRequest = z.strictObject({
+  archive,
+  full: archive.optional(),
+  to: absolute,
+  name: z.string().min(1).optional(),
+  inPlace: z.boolean().optional(),
+  verify: z.boolean().optional(),
+  assumeOff: z.boolean().optional(),
+  salvage: z.boolean().optional(),
+  acceptUnproved: z.boolean().optional(),
+  /** Also VMX, NVRAM and logs. */
+  vmx: z.boolean().optional(),
+});
+
+const backupRequest = z.strictObject({
+  folder: absolute,
+  images: z.array(absolute).optional(),
+  target: target.optional(),
+  mode: z.enum(['auto', 'full', 'delta']).optional(),
+  codec: z.enum(['gzip', 'zstd', 'lzop']).optional(),
+  level: z.number().int().min(1).max(22).optional(),
+  encrypt: z.boolean().optional(),
+  assumeOff: z.boolean().optional(),
+});
+
+const verifyRequest = z.union([
+  z.strictObject({ archives: z.array(archive).min(1) }),
+  z.strictObject({ target, newest: z.boolean(), olderThanDays: z.number().int().min(0).nullable() }),
+  z.strictObject({ disk: absolute, against: archive, full: archive.optional() }),
+]);
+
+const REQUESTS = { restore: restoreRequest, backup: backupRequest, verify: verifyRequest };
+
+export interface Requests {
+  restore: z.output<typeof restoreRequest>;
+  backup: z.output<typeof backupRequest>;
+  verify: z.output<typeof verifyRequest>;
+}
+
+/** JSON of a request that a job can be made of. Throws USAGE. */
+export function printRequest<Kind extends JobKind>(kind: Kind, request: Requests[Kind]): string {
+  const checked = REQUESTS[kind].safeParse(request);
+  if (!checked.success)
+    throw new PhdError('USAGE', `this ${kind} cannot be queued: ${faultOf(checked.error)}`);
+  return JSON.stringify(checked.data);
+}
+
+/** The request of a job. Throws CONFIG_INVALID if what stands in jobs.db is none. */
+export function readRequest<Kind extends JobKind>(kind: Kind, job: Job): Requests[Kind] {
+  let value: unknown;
+  try {
+    value = JSON.parse(job.request);
+  } catch {
+    value = undefined;
+  }
+  const checked = REQUESTS[kind].safeParse(value);
+  if (checked.success) return checked.data as Requests[Kind];
+  throw new PhdError(
+    'CONFIG_INVALID',
+    `the request of job ${job.id} cannot be read: ${faultOf(checked.error)}`,
+  );
+}
+
+/** An archive as a job names it: one named by its path keeps the whole path. */
+export function queuedArchive(text: string): string {
+  return /^\d{1,4}:.+\/[^/]+$/s.test(text) ? text : path.resolve(text);
+}
+
+/** One line for lists. */
+export function titleOf<Kind extends JobKind>(kind: Kind, request: Requests[Kind]): string {
+  if (kind === 'restore') {
+    const { archive: from, to, name } = request as Requests['restore'];
+    return `${from} to ${name === undefined ? to : path.join(to, name)}`;
+  }
+  if (kind === 'backup') return (request as Requests['backup']).folder;
+  const verify = request as Requests['verify'];
+  if ('disk' in verify) return `${verify.disk} against ${verify.against}`;
+  if ('target' in verify) return `target ${verify.target}${verify.newest ? ', newest of each disk' : ''}`;
+  const [first = '', ...others] = verify.archives;
+  return others.length === 0 ? first : `${first} and ${others.length} more`;
+}
+
+function faultOf(error: z.ZodError): string {
+  const [first] = error.issues;
+  return first === undefined ? 'it is malformed' : `${first.path.join('.') || 'request'}: ${first.message}`;
+}
