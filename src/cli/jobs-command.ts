@@ -111,12 +111,12 @@ function registerWorker(program: Command, cli: Cli): void {
       const { runJob } = await import('../queue/run-job.ts');
       await cli.withContext((context) =>
         withQueue(cli, async (queue) => {
-          cli.setStatus(
-            await runJob(queue, idOf(text), jobOperation(queue, context), {
-              signal: cli.signal,
-              print: (line) => cli.print(line),
-            }),
-          );
+          const id = idOf(text);
+          const print = (line: string): void => cli.print(line);
+          const operation = jobOperation(queue, context);
+          cli.setStatus(await runJob(queue, id, operation, { signal: cli.signal, print }));
+          const { kind, title, attempt, state } = queue.job(id);
+          context.log(`job ${id}, attempt ${attempt}: ${kind} ${title}: ${state}`);
         }),
       );
     });

@@ -68,9 +68,9 @@ const untilState = (id: number, state: Job['state']): Promise<Job> =>
     return job.state === state && job;
   });
 
-function slowTarget(): void {
+function slowTarget(more = ''): void {
   tale.home.writeConfig(
-    `targets: [{ number: 1, name: one, transport: vmfs, path: one, bandwidthLimitBytesPerSecond: ${SLOW_BYTES_PER_SECOND} }]\n`,
+    `targets: [{ number: 1, name: one, transport: vmfs, path: one, bandwidthLimitBytesPerSecond: ${SLOW_BYTES_PER_SECOND} }]\n${more}`,
   );
 }
 
@@ -148,6 +148,7 @@ describe('a restore in the background', () => {
     const log = await ok('jobs', 'log', String(id));
     expect(log).toContain(`job ${id}, attempt 1: restore ${archive}`);
     expect(log).toMatch(/Z done\n$/);
+    expect(await ok('log')).toContain(`job ${id}, attempt 1: restore ${archive} to ${folder}: done\n`);
     expect(JSON.parse(await ok('jobs', 'show', String(id), '--json'))).toMatchObject({
       job: id,
       state: 'done',
@@ -293,6 +294,17 @@ describe('a lock set in the midst of a backup', () => {
 });
 
 describe('phd daemon stop', () => {
+  it('--now cancels what runs, as many at once as the setting says', async () => {
+    slowTarget('jobs: { atOnce: 2 }\n');
+    await ok('daemon', 'start');
+    const restores = [await queueRestore(), await queueRestore(), await queueRestore()] as const;
+    await Promise.all(restores.slice(0, 2).map(untilWriting));
+    expect(restores.map(({ id }) => queue.job(id).state)).toEqual(['running', 'running', 'waiting']);
+    expect(await ok('daemon', 'stop', '--now')).toBe('daemon stopped\n');
+    expect(restores.map(({ id }) => queue.job(id).state)).toEqual(['cancelled', 'cancelled', 'waiting']);
+    expect(restores.map(({ flat }) => existsSync(flat))).toEqual([false, false, false]);
+  });
+
   it('lets what runs finish and starts nothing new', async () => {
     slowTarget();
     await ok('daemon', 'start');
