@@ -12,6 +12,7 @@ import type { JobSettings } from '../model/config.ts';
 import type { Job } from '../model/job.ts';
 import { ownIdentity } from './process-identity.ts';
 import type { Queue } from './queue.ts';
+import { goalOf } from './request.ts';
 import { NOT_STARTED_STATUS } from './run-job.ts';
 
 /** jobs.db is asked so often whether anyone has changed it. */
@@ -117,13 +118,29 @@ class Daemon {
     const busy = new Set([...running.map(({ id }) => id), ...this.#workers.keys()]);
     if (stop !== null) return busy.size === 0;
     this.#expire();
+    this.#startWhatMay(busy);
+    return false;
+  }
+
+  /** Two jobs never write the same disk at the same time: the later one waits for the other. */
+  #startWhatMay(busy: Set<number>): void {
+    const { db } = this.#queue;
+    const goals = new Set<string | null>();
+    for (const id of busy) {
+      const job = db.job(id);
+      if (job) goals.add(goalOf(job));
+    }
+    const passedOver = new Set(busy);
     while (busy.size < this.#options.settings.atOnce) {
-      const next = db.nextWaiting([...busy]);
-      if (next === undefined) break;
+      const next = db.nextWaiting([...passedOver]);
+      if (next === undefined) return;
+      passedOver.add(next.id);
+      const goal = goalOf(next);
+      if (goal !== null && goals.has(goal)) continue;
+      goals.add(goal);
       busy.add(next.id);
       this.#start(next);
     }
-    return false;
   }
 
   #isDue(): boolean {

@@ -1,6 +1,7 @@
 /** What jobs ask for, as JSON in jobs.db: checked before it is written and again when it is read. Holds no secrets. */
 import path from 'node:path';
 import { z } from 'zod';
+import { parseArchiveName } from '../archive/names.ts';
 import { PhdError } from '../errors.ts';
 import type { Job, JobKind } from '../model/job.ts';
 
@@ -92,6 +93,22 @@ export function titleOf<Kind extends JobKind>(kind: Kind, request: Requests[Kind
   if ('target' in verify) return `target ${verify.target}${verify.newest ? ', newest of each disk' : ''}`;
   const [first = '', ...others] = verify.archives;
   return others.length === 0 ? first : `${first} and ${others.length} more`;
+}
+
+/**
+ * What a job writes and no other may write at the same time: the disk of a restore, the archives of a VM. Null if it
+ * only reads. Jobs whose request cannot be read conflict with none: they fail when they run.
+ */
+export function goalOf(job: Job): string | null {
+  if (job.kind === 'verify') return null;
+  try {
+    if (job.kind === 'backup') return `archives of ${readRequest('backup', job).folder}`;
+    const { archive: from, to, name } = readRequest('restore', job);
+    const file = path.basename(from);
+    return `disk ${path.join(to, name ?? parseArchiveName(file)?.disk ?? file)}`;
+  } catch {
+    return null;
+  }
 }
 
 function faultOf(error: z.ZodError): string {

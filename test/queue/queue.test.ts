@@ -6,6 +6,7 @@ import type { Job, JobOutcome, Submitter } from '../../src/model/job.ts';
 import { lockText, requireUnlocked } from '../../src/queue/gate.ts';
 import { ownIdentity } from '../../src/queue/process-identity.ts';
 import { Queue } from '../../src/queue/queue.ts';
+import { goalOf } from '../../src/queue/request.ts';
 import { submitterOf, submitterText } from '../../src/queue/submitter.ts';
 import { makeTempHome, type TempHome } from '../support/temp-home.ts';
 
@@ -101,6 +102,27 @@ describe('a queued job', () => {
   ])('is refused with %s', (_what, request) => {
     expect(() => queue.submit('restore', [request], BY)).toThrow(expect.objectContaining({ code: 'USAGE' }));
     expect(queue.db.jobs()).toEqual([]);
+  });
+});
+
+describe('what a job writes', () => {
+  it('is one disk, whatever archive it comes from, or the archives of a VM; a verify run writes nothing', () => {
+    const full = '1:f/00-CRM.vmdk.gz-261120-1319.phd';
+    const delta = '/srv/f/00-CRM.vmdk.delta-2026.11.20-1400-261120-1319.phd';
+    const goals = queue
+      .submit(
+        'restore',
+        [
+          { archive: full, to: '/vmfs/new' },
+          { archive: delta, to: '/vmfs/new/' },
+          { archive: full, to: '/vmfs/new', name: 'B.vmdk' },
+        ],
+        BY,
+      )
+      .map(goalOf);
+    expect(goals).toEqual(['disk /vmfs/new/CRM.vmdk', 'disk /vmfs/new/CRM.vmdk', 'disk /vmfs/new/B.vmdk']);
+    expect(goalOf(backup())).toBe('archives of /vmfs/crm');
+    expect(goalOf(verify())).toBeNull();
   });
 });
 
