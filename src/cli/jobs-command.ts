@@ -34,20 +34,16 @@ export function registerJobs(program: Command, cli: Cli): void {
     .command('kill')
     .description('end jobs that wait or run')
     .argument('<ID...>')
-    .action((ids: string[]) =>
-      eachJob(cli, ids, async (queue, id) => cli.print(`job ${id} is ${(await queue.kill(id)).state}`)),
+    .option('--json', 'JSON lines')
+    .action((ids: string[], words: { json?: boolean }) =>
+      eachJob(cli, ids, async (queue, id) => {
+        const job = await queue.kill(id);
+        if (words.json) cli.printJson(jsonOf(queue, job));
+        else cli.print(`job ${id} is ${job.state}`);
+      }),
     );
   registerRetry(jobs, cli);
-  jobs
-    .command('remove-pending')
-    .description('remove all jobs that wait')
-    .action(() =>
-      withQueue(cli, (queue) => cli.print(`${queue.removePending().length} waiting jobs removed`)),
-    );
-  jobs
-    .command('purge')
-    .description('remove all jobs that have ended, failed ones too, with their logs')
-    .action(() => withQueue(cli, (queue) => cli.print(`${queue.purge().length} ended jobs removed`)));
+  registerRemoval(jobs, cli);
   registerWorker(program, cli);
 }
 
@@ -73,6 +69,36 @@ function registerList(jobs: Command, cli: Cli): void {
     );
 }
 
+function registerRemoval(jobs: Command, cli: Cli): void {
+  const command = (
+    name: string,
+    description: string,
+    what: string,
+    remove: (queue: Queue) => number[],
+  ): Command =>
+    jobs
+      .command(name)
+      .description(description)
+      .option('--json', 'a JSON line')
+      .action((words: { json?: boolean }) =>
+        withQueue(cli, (queue) => {
+          const removed = remove(queue);
+          if (words.json) cli.printJson({ removed });
+          else cli.print(`${removed.length} ${what} removed`);
+        }),
+      );
+  command('remove-pending', 'remove all jobs that wait', 'waiting jobs', (queue) => queue.removePending());
+  command(
+    'purge',
+    'remove all jobs that have ended, failed ones too, with their logs',
+    'ended jobs',
+    (queue) => {
+      queue.settleInterrupted();
+      return queue.purge();
+    },
+  );
+}
+
 function registerRetry(jobs: Command, cli: Cli): void {
   jobs
     .command('retry')
@@ -80,7 +106,8 @@ function registerRetry(jobs: Command, cli: Cli): void {
     .argument('[ID...]')
     .option('--failed', 'all that failed or were interrupted')
     .option('--group <G>', 'of this group all that failed or were interrupted')
-    .action(async (ids: string[], words: { failed?: boolean; group?: string }) => {
+    .option('--json', 'JSON lines')
+    .action(async (ids: string[], words: { failed?: boolean; group?: string; json?: boolean }) => {
       const ways = [ids.length > 0, words.failed, words.group !== undefined].filter(Boolean);
       if (ways.length !== 1) throw new PhdError('USAGE', 'name jobs, or --failed, or --group');
       const failed = (queue: Queue): string[] =>
@@ -92,7 +119,9 @@ function registerRetry(jobs: Command, cli: Cli): void {
           .map(({ id }) => String(id));
       const retry = (queue: Queue, id: number): void => {
         queue.settleInterrupted();
-        cli.print(`job ${queue.retry(id).id} waits for attempt ${queue.job(id).attempt + 1}`);
+        const job = queue.retry(id);
+        if (words.json) cli.printJson(jsonOf(queue, job));
+        else cli.print(`job ${id} waits for attempt ${job.attempt + 1}`);
       };
       await eachJob(cli, ids.length > 0 ? ids : failed, retry);
       await withQueue(cli, (queue) => tellWhatHolds(cli, queue));
@@ -135,7 +164,7 @@ async function eachJob(
   await withQueue(cli, async (queue) => {
     const failures: PhdError[] = [];
     const chosen = typeof ids === 'function' ? ids(queue) : ids;
-    if (chosen.length === 0) cli.print('no such job');
+    if (chosen.length === 0) cli.warn('no such job');
     for (const id of chosen) {
       try {
         await work(queue, idOf(id));
