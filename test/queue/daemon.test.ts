@@ -172,6 +172,26 @@ describe('a restore in the background', () => {
     expect(fileDigest(path.join(folder, 'CRM-flat.vmdk'))).toBe(original());
   });
 
+  it('of a whole VM is one job for each disk, and one of them is retried alone', async () => {
+    const disks = ['a.vmdk', 'b.vmdk'].map((name) => ({ name, sizeBytes: MIB }));
+    const mail = await tale.makeVm('MAIL', disks);
+    await tale.backup(mail.folder);
+    const folder = tale.newFolder();
+    const run = await phd('restore', '--vm', 'MAIL', '--to', folder, '--background', '--json');
+    const queued = linesOf(run, 'queued');
+    const [one, two] = queued.map(({ job }) => Number(job)) as [number, number];
+    expect(queued.map(({ group }) => group)).toEqual([one, one]);
+    await ok('jobs', 'kill', String(two));
+    await ok('daemon', 'start');
+    await untilState(one, 'done');
+    expect(queue.job(two)).toMatchObject({ state: 'cancelled', attempt: 0 });
+    await ok('jobs', 'retry', String(two));
+    await untilState(two, 'done');
+    expect(queue.db.attempts(one)).toHaveLength(1);
+    for (const { flatPath } of mail.disks)
+      expect(fileDigest(path.join(folder, path.basename(flatPath)))).toBe(fileDigest(flatPath));
+  });
+
   it('whose process is killed is interrupted, leaves nothing under the final name, and a retry ends it', async () => {
     slowTarget();
     await ok('daemon', 'start');
