@@ -222,7 +222,8 @@ describe('names that cannot stand in a file name', () => {
           expect(Buffer.byteLength(one)).toBeLessThanOrEqual(200);
           expect(one).toMatch(/^(?:[^%]|%[0-9A-F]{2})*~[0-9a-f]{8}$/su);
           expect(one).not.toBe(two);
-          expect(one).not.toContain('\ufffd');
+          // A character cut in two would show as U+FFFD that the name itself did not hold.
+          if (!start.includes('\ufffd')) expect(one).not.toContain('\ufffd');
         },
       ),
     );

@@ -333,7 +333,7 @@ describe('archives that stand for others', () => {
   ])('%s under the name of an archive is refused', async (_name, bytes) => {
     for (const archive of [farm.full, farm.delta]) {
       writeFileSync(archive.path, bytes);
-      expect(await refused(archive)).toMatch(/^(ARCHIVE_DAMAGED|WRONG_FULL)$/);
+      expect(await refused(archive)).toMatch(/^(ARCHIVE_DAMAGED|WRONG_FULL|FORMAT_UNSUPPORTED)$/);
       expect(readFileSync(archive.path).equals(bytes) && existsSync(archive.path)).toBe(true);
       farm.put();
     }
