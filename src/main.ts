@@ -19,6 +19,7 @@ import { registerStub } from './cli/stub-command.ts';
 import { registerTarget } from './cli/target-command.ts';
 import { registerVerify } from './cli/verify-command.ts';
 import { registerVmx } from './cli/vmx-command.ts';
+import { PROGRAM } from './engine/version.ts';
 import { PhdError } from './errors.ts';
 
 /** Every command file, in the order of the help. */
@@ -53,6 +54,7 @@ export async function main(
   const cli = new Cli(env, streams, signal);
   const program = new Command('phd')
     .description('Backs up and restores virtual machine disks')
+    .version(PROGRAM, '--version', 'print name and version')
     .exitOverride()
     .configureOutput({
       writeOut: (text) => void streams.stdout.write(text),
