@@ -119,11 +119,12 @@ function requestOf(words: Words): Omit<BackupRequest, 'folder'> {
 function report(cli: Cli, result: BackupResult, isJson: boolean): PhdError[] {
   for (const one of result.disks) {
     const archive = `${result.targetNumber}:${one.folder}/${one.deltaFile}`;
+    const full = `${result.targetNumber}:${one.fullFolder}/${one.fullFile}`;
     if (isJson) {
       cli.printJson({
         event: 'done',
         archive,
-        full: `${result.targetNumber}:${one.fullFolder}/${one.fullFile}`,
+        full,
         vm: result.vm,
         uuid: result.uuid,
         runId: result.runId,
@@ -144,7 +145,7 @@ function report(cli: Cli, result: BackupResult, isJson: boolean): PhdError[] {
     }
     const kind = one.mode === 'full' ? 'FULL ' : 'DELTA';
     const rate = formatBytes(one.diskBytes / Math.max(0.001, one.seconds));
-    cli.print(`${kind} ${archive}`);
+    cli.print(`${kind} ${one.mode === 'full' ? full : archive}`);
     cli.print(
       `      disk ${one.disk}, ${formatBytes(one.diskBytes)} as ${formatBytes(one.archiveBytes)} in ${one.seconds.toFixed(1)} s (${rate}/s): ${one.reason}`,
     );

@@ -73,6 +73,14 @@ export async function findBase(ctx: EngineContext, query: BaseQuery): Promise<Ba
   if (!full) return { reason: 'no FULL of this disk is known', warn: false };
   if (known === full && full.encrypted !== query.encrypted)
     return { reason: 'encryption was switched since its FULL', warn: false };
+  // A DELTA against a FULL that is known to be bad restores nothing, however green the backup looks.
+  const verified = ctx.jobs.verifyResult(full.targetNumber, full.folder, full.file, full.fullBytes);
+  if (verified?.result === 'damaged') {
+    return {
+      reason: `its FULL ${full.folder}/${full.file} was found damaged on ${verified.verifiedAt.slice(0, 10)}`,
+      warn: true,
+    };
+  }
   try {
     const map = await mapOf(ctx, query, full);
     if (map.end.geometry.diskBytes !== disk.sizeBytes)

@@ -24,9 +24,16 @@ export interface ListFilter {
 
 /**
  * Why a row is no archive to count on, or null. `arriving or cut`: its end is missing; `foreign`: listed, not
- * restored; `without DELTA`: a FULL whose empty DELTA is not in its folder; `partial`: its run lacks disks.
+ * restored; `without DELTA`: a FULL whose empty DELTA is not in its folder;
+ * `without FULL`: a DELTA whose FULL the index knows nowhere; `partial`: its run lacks disks.
  */
-export type ArchiveState = 'arriving or cut' | 'foreign' | 'without DELTA' | 'partial' | null;
+export type ArchiveState =
+  | 'arriving or cut'
+  | 'foreign'
+  | 'without DELTA'
+  | 'without FULL'
+  | 'partial'
+  | null;
 
 export interface ListedRow extends VerifiedRow {
   state: ArchiveState;
@@ -102,7 +109,8 @@ function stateOf(context: EngineContext, row: ArchiveRow, partialRuns: Map<strin
     isPartial = wanted.some((disk) => !present.includes(disk));
     partialRuns.set(run, isPartial);
   }
-  return isPartial ? 'partial' : null;
+  if (isPartial) return 'partial';
+  return row.kind === 'delta' && context.index.findFull(row).length === 0 ? 'without FULL' : null;
 }
 
 /** The row with the result of its last verify run. */

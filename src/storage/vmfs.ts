@@ -68,6 +68,10 @@ export class VmfsStorage implements Storage {
       }
       return { entries, complete };
     } catch (error) {
+      if (folder === '' && (error as NodeJS.ErrnoException).code === 'ENOENT') {
+        const words = `target ${this.number}: ${shownPath(local)} does not exist: make the folder, or mount what belongs there`;
+        throw new PhdError('TARGET_UNREACHABLE', words, { cause: error });
+      }
       throw fromErrno(error, doing);
     }
   }

@@ -112,14 +112,14 @@ describe('a new DELTA on a vmfs target is opened while indexing', () => {
     expect(Object.values(states())).toEqual(['arriving or cut', 'arriving or cut']);
     put('one', FOLDER, EMPTY, EMPTY_BYTES);
     await index();
-    expect(states()[`1:${EMPTY}`]).toBeNull();
+    expect(states()[`1:${EMPTY}`]).toBe('without FULL');
   });
 
   it('one of another program is foreign and never taken as the newest', async () => {
     put('one', FOLDER, EMPTY, EMPTY_BYTES);
     put('one', NEXT, delta('00'), FOREIGN_DELTA);
     await index();
-    expect(states()).toEqual({ [`1:${EMPTY}`]: null, [`1:${delta('00')}`]: 'foreign' });
+    expect(states()).toEqual({ [`1:${EMPTY}`]: 'without FULL', [`1:${delta('00')}`]: 'foreign' });
     const passedOver: string[] = [];
     const found = await newestRun(context, { vm: 'web' }, (stamp, why) => passedOver.push(`${stamp} ${why}`));
     expect(found.map((row) => row.file)).toEqual([EMPTY]);
@@ -137,7 +137,7 @@ describe('a new DELTA on a vmfs target is opened while indexing', () => {
     });
     const [one] = await index();
     expect(one).toMatchObject({ outcome: 'complete', archiveCount: 1 });
-    expect(rows()).toMatchObject([{ header: null, complete: true, state: null }]);
+    expect(rows()).toMatchObject([{ header: null, complete: true, state: 'without FULL' }]);
   });
 });
 
@@ -151,7 +151,10 @@ describe('the state of a row', () => {
     expect(states()[`1:${delta('00')}`]).toBe('partial');
     put('two', NEXT, delta('01'), deltaBytes('01 web.vmdk'));
     await index();
-    expect(states()).toMatchObject({ [`1:${delta('00')}`]: null, [`2:${delta('01')}`]: null });
+    expect(states()).toMatchObject({
+      [`1:${delta('00')}`]: 'without FULL',
+      [`2:${delta('01')}`]: 'without FULL',
+    });
   });
 
   it('is "without DELTA" for a FULL until its empty DELTA lies whole in its folder', async () => {
@@ -208,7 +211,10 @@ describe('the newest complete run', () => {
     await watch(1, 'ssh');
     await index();
     expect((await newestRun(context, { vm: 'web' })).map((row) => row.targetNumber)).toEqual([2]);
-    expect(states()).toMatchObject({ [`1:${delta('00')}`]: 'arriving or cut', [`2:${delta('00')}`]: null });
+    expect(states()).toMatchObject({
+      [`1:${delta('00')}`]: 'arriving or cut',
+      [`2:${delta('00')}`]: 'without FULL',
+    });
   });
 
   it('is not one whose DELTAs, read only now, turn out foreign', async () => {
@@ -270,6 +276,13 @@ describe('an index that is deleted and made anew', () => {
       }),
       { numRuns: 25 },
     );
-    expect([...seen].sort()).toEqual(['arriving or cut', 'foreign', 'null', 'partial', 'without DELTA']);
+    expect([...seen].sort()).toEqual([
+      'arriving or cut',
+      'foreign',
+      'null',
+      'partial',
+      'without DELTA',
+      'without FULL',
+    ]);
   }, 60_000);
 });
