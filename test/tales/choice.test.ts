@@ -6,13 +6,14 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { randomLooking, type TestVm } from '../support/disk-images.ts';
-import { type BackedUp, BLOCK, fileDigest, MIB, only, type Run, Tale } from './tale.ts';
+import { type BackedUp, BLOCK, fileDigest, flipByte, MIB, only, type Run, Tale } from './tale.ts';
 
 let tale: Tale;
 let vm: TestVm;
@@ -122,6 +123,16 @@ describe('Without --full and --delta', () => {
     const next = await today();
     expect(next.mode).toBe('full');
     expect(next.run.stderr).toMatch(/a FULL is made, since its FULL .* is not on target 1/);
+    full = next;
+  });
+
+  it('a FULL that was found damaged is no base any more: the next backup is a FULL, with a warning', async () => {
+    flipByte(tale.file(full.full), Math.floor(statSync(tale.file(full.full)).size / 2));
+    expect((await tale.phd(['verify', full.full])).status).toBe(3);
+    const next = await today();
+    expect(next.mode).toBe('full');
+    expect(next.run.stderr).toMatch(/a FULL is made, since its FULL .* was found damaged on \d{4}-\d\d-\d\d/);
+    expect((await tale.phd(['verify', next.full])).status).toBe(0);
     full = next;
   });
 
