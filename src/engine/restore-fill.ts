@@ -102,7 +102,10 @@ async function keepBackFirstBlock(work: Work): Promise<'data' | 'zero'> {
   wanted.delete(0);
   zero.delete(0);
   try {
-    await open.handle.write(Buffer.alloc(blockSizeBytes(geometry, 0)), 0, blockSizeBytes(geometry, 0), 0);
+    const zeros = Buffer.alloc(blockSizeBytes(geometry, 0));
+    const { bytesWritten } = await open.handle.write(zeros, 0, zeros.length, 0);
+    if (bytesWritten !== zeros.length)
+      throw new PhdError('IO', `only ${bytesWritten} of ${zeros.length} bytes were taken`);
   } catch (error) {
     throw fromErrno(error, `cannot write ${open.workPath}`);
   }

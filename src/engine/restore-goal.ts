@@ -145,7 +145,15 @@ export async function openGoal(goal: GoalDisk, geometry: Geometry, inPlace: bool
       if (!goal.hasPart) await fs.rm(workPath, { force: true });
       throw error;
     }
-    return { goal, handle, workPath, hasContent: isDirect || goal.hasPart, isDirect };
+    const open: OpenGoal = { goal, handle, workPath, hasContent: isDirect || goal.hasPart, isDirect };
+    try {
+      // Two that take up one `.part` at the same moment both see the other here, and both stop.
+      if (goal.hasPart && !isDirect) await requireSole(open);
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+    return open;
   } catch (error) {
     throw fromErrno(error, `cannot open ${workPath} to restore into it`);
   }
@@ -159,8 +167,33 @@ async function makeFolderDurably(goal: GoalDisk): Promise<void> {
   await syncFolder(path.dirname(goal.folder));
 }
 
+/**
+ * The work file must still be the one that was opened, and no one else may have it, or the disk it replaces, open.
+ * Throws LOCKED, VM_RUNNING.
+ */
+async function requireSole(open: OpenGoal): Promise<void> {
+  const own = await open.handle.stat({ bigint: true });
+  const there = await fs.lstat(open.workPath, { bigint: true }).catch(() => undefined);
+  if (there?.ino !== own.ino || there.dev !== own.dev) {
+    throw new PhdError(
+      'LOCKED',
+      `${open.workPath} was replaced while it was written: another restore is at work there`,
+    );
+  }
+  const { inUse } = await checkInUse([open.workPath, open.goal.flatPath]);
+  const [first] = inUse;
+  if (!first) return;
+  const isWork = first.path === open.workPath;
+  const what = isWork ? 'another process has the work file open' : 'stop the VM first, then restore again';
+  throw new PhdError(
+    isWork ? 'LOCKED' : 'VM_RUNNING',
+    `${first.path} is in use (${first.how}, ${first.by}): ${what}`,
+  );
+}
+
 /** Syncs everything, then gives the disk its name. A device has it already. */
 export async function finishGoal(open: OpenGoal): Promise<void> {
+  if (!open.isDirect) await requireSole(open);
   try {
     await open.handle.sync();
   } catch (error) {

@@ -8,11 +8,6 @@ import { type Filled, syncWork, type Work } from './restore-fill.ts';
 /** What could be had, under a name that says so; never "restored". */
 export async function salvage(work: Work, filled: Filled): Promise<never> {
   const { open, geometry } = work;
-  if (open.isDirect)
-    throw new PhdError(
-      'USAGE',
-      '--salvage writes a file of its own: it cannot be used on a device or in place',
-    );
   await zeroBlocks(work.pool, work.disk, filled.bad.keys(), work.hooks.signal);
   await syncWork(open);
   const damagedPath = `${open.goal.flatPath}.damaged`;

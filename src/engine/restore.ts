@@ -1,8 +1,10 @@
 /** Restore of one disk: nothing is written before both archives and the goal are proved fit for each other. */
 import { blockSizeBytes, type Geometry, geometryOf } from '../archive/geometry.ts';
+import { parseArchiveName } from '../archive/names.ts';
 import { BlockSet } from '../blocks/block-set.ts';
 import { BlockPool } from '../blocks/pool.ts';
 import { decryptStream } from '../crypt/message.ts';
+import { PhdError } from '../errors.ts';
 import { placeText, storedBytes } from './archive-place.ts';
 import type { OperationHooks } from './backup.ts';
 import type { EngineContext } from './context.ts';
@@ -102,6 +104,10 @@ async function restoreProved(
     },
     onWarning,
   );
+  if (request.salvage && (request.inPlace || goal.existing?.kind === 'device')) {
+    const words = '--salvage writes a file of its own: it cannot be used on a device or in place';
+    throw new PhdError('USAGE', words);
+  }
   if (!source.delta && isOpenFull(source.full)) await authenticateFull(source, hooks);
   if (!request.inPlace && !goal.hasPart) requireRoom(goal, plan.dataBytes);
   const pool = new BlockPool(geometry.blockBytes, geometry.blockCount);
@@ -171,7 +177,7 @@ async function planBlocks(source: RestoreSource, geometry: Geometry): Promise<Bl
 /** An encrypted FULL without its DELTA: no other message vouches for its map, so its own MDC must. */
 async function authenticateFull(source: RestoreSource, hooks: OperationHooks): Promise<void> {
   const { place } = source.full;
-  if (!place.file.includes('.gpg-')) return;
+  if (!parseArchiveName(place.file)?.encrypted) return;
   const stored = storedBytes(place, hooks.signal);
   const progress = new Progress(hooks.onProgress, {
     label: place.file,

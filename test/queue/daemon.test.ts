@@ -321,8 +321,11 @@ describe('phd daemon stop', () => {
     await Promise.all([restores[0], restores[2]].map(untilWriting));
     expect(restores.map(({ id }) => queue.job(id).state)).toEqual(['running', 'waiting', 'running']);
     expect(await ok('daemon', 'stop', '--now')).toBe('daemon stopped\n');
-    expect(restores.map(({ id }) => queue.job(id).state)).toEqual(['cancelled', 'waiting', 'cancelled']);
-    expect(restores.map(({ flat }) => existsSync(flat))).toEqual([false, false, false]);
+    const states = restores.map(({ id }) => queue.job(id).state);
+    expect(states[1]).toBe('waiting');
+    // On a busy machine one may have ended in the moment before it was told to.
+    for (const state of [states[0], states[2]]) expect(['cancelled', 'done']).toContain(state);
+    for (const at of [0, 2] as const) expect(existsSync(restores[at].flat)).toBe(states[at] === 'done');
   });
 
   it('lets what runs finish and starts nothing new', async () => {
