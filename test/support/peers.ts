@@ -207,7 +207,7 @@ async function addLibraries(apt: Apt, source: PeerSource, root: string): Promise
   const program = path.join(root, source.file);
   let missing = await missingLibraries(program, root);
   if (missing.length === 0) return;
-  const candidates = await apt.libraryPackages(source.package);
+  const candidates = await apt.sharedLibraryPackages(source.package);
   const tried = new Set<string>();
   while (missing.length > 0) {
     const named = missing.flatMap((library) => packagesOfLibrary(library, candidates));
@@ -264,7 +264,7 @@ class Apt {
   }
 
   /** Packages named lib... that the package depends on, directly or not, and that are not installed. */
-  async libraryPackages(name: string): Promise<string[]> {
+  async sharedLibraryPackages(name: string): Promise<string[]> {
     const only = ['recommends', 'suggests', 'conflicts', 'breaks', 'replaces', 'enhances'].map(
       (one) => `--no-${one}`,
     );
