@@ -54,7 +54,7 @@ function printReport(
       { title: 'STEP' },
       { title: 'RESULT' },
       { title: 'DISKS', align: 'right' },
-      { title: 'SECONDS', align: 'right' },
+      { title: 'TIME s', align: 'right' },
     ],
     steps.map(({ name, result, bytes, seconds }) => [
       name,
