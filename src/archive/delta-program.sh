@@ -1,5 +1,5 @@
 #!/bin/sh
-case $(head -n 2 <"$0" | od -An -c) in *'\r'*) echo "$0: damaged: its line ends were converted; copy the archive again in binary mode." >&2; exit 3 ;; esac #
+case $(head -n 2 <"$0" | od -An -c) in *'\r'*) echo "$0: damaged: its line ends were converted; copy the archive again in binary mode." >&2; exit 3 ;; *) false ;; esac #
 # This file is a DELTA: a backup of the changed blocks of one virtual disk, and the program that restores it
 # together with its FULL. Text ends at the last `exit`; what follows is data. Start it with: sh THIS_FILE
 #
@@ -8,7 +8,11 @@ case $(head -n 2 <"$0" | od -An -c) in *'\r'*) echo "$0: damaged: its line ends 
 # Reading guide: small tools, reading this file, passphrases, the FULL, moving blocks, proof, restore,
 # descriptor and files, menu, words of the command line. Data is never evaluated; names are shown escaped.
 # Byte counts may pass 2^31, where old shells break: the shell counts blocks, awk and dd get bytes as text.
+#
+# A cut in this text must end in an error too: the status so far is that of `false` above, and a shell runs nothing
+# between the braces before it has read the last one.
 
+{
 set -u
 umask 077
 LC_ALL=C
@@ -1813,5 +1817,6 @@ main() {
 
 main "$@"
 cleanup $?
+}
 # shellcheck disable=SC2317 # a second guard: data follows, which no shell may ever read as commands
 exit $?

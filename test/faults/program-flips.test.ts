@@ -132,6 +132,9 @@ function damage(
   return [`bit ${bit} of byte ${at}`, copy];
 }
 
+/** What is left of a file cut sooner is a comment, which any shell takes for a program that did nothing. */
+const FIRST_LINE_BYTES = '#!/bin/sh\n'.length + 1;
+
 const KINDS: [string, ReferenceCodec, string[], number][] = [
   ['gzip', 'gzip', [], 6],
   ['zstd', 'zstd', [], 1],
@@ -172,7 +175,8 @@ describe.each(KINDS)('the program of a DELTA of %s archives', (kind, codec, pass
         const archive =
           stretch === 'FULL' ? place.full : stretch === 'empty DELTA' ? place.empty : place.delta;
         const { bytes } = archive;
-        const from = stretch === 'text of the program' ? 0 : 'headBytes' in archive ? archive.headBytes : 0;
+        const first = isCut ? FIRST_LINE_BYTES : 0;
+        const from = stretch !== 'text of the program' && 'headBytes' in archive ? archive.headBytes : first;
         const to = stretch === 'text of the program' ? place.delta.headBytes : bytes.length;
         const [what, spoilt] = damage(bytes, from, to, isCut, random);
         const damaged = archive === place.full ? 'FULL' : archive === place.empty ? 'empty DELTA' : 'DELTA';
@@ -182,4 +186,23 @@ describe.each(KINDS)('the program of a DELTA of %s archives', (kind, codec, pass
     },
     3_600_000,
   );
+});
+
+describe('the text of the program', () => {
+  it('cut between any two of its functions, or in its first lines, never ends with status 0', async () => {
+    const place = await Place.make({ ...disks() });
+    const text = place.delta.bytes.subarray(0, place.delta.headBytes).toString('latin1').trimEnd();
+    const cuts = [...text.matchAll(/\n(?=\n)/g)].map(({ index }) => index + 1);
+    expect(cuts.length).toBeGreaterThan(100);
+    for (let cut = FIRST_LINE_BYTES; cut < 400; cut += 13) cuts.push(cut);
+    const silent: number[] = [];
+    for (const [at, cut] of cuts.entries()) {
+      writeFileSync(place.deltaPath, place.delta.bytes.subarray(0, cut));
+      const run = await place.run(SHELLS[at % 2] as ShellName, place.deltaPath, ['autorun', 'restore']);
+      if (run.status === 0) silent.push(cut);
+    }
+    expect(silent).toEqual([]);
+    expect(place.outNames()).toEqual([]);
+    place.remove();
+  });
 });
