@@ -12,7 +12,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import {
   type Archive,
   CAMPAIGN,
@@ -35,6 +35,7 @@ const FITTING = new Set([
 /** Every nth bit of a header. */
 const HEADER_STRIDE = Math.max(1, Math.round(200 / CAMPAIGN ** 2));
 const seed = seedOf('flips');
+vi.setConfig({ testTimeout: 120_000 * Math.max(1, CAMPAIGN ** 2) });
 
 /** Outcomes of a campaign, and what must not be. */
 class Tally {
