@@ -98,8 +98,16 @@ export function fromErrno(error: unknown, doing: string): PhdError {
   const errno = (error as NodeJS.ErrnoException | undefined)?.code;
   const isAbort = (error as Error | undefined)?.name === 'AbortError';
   const code: ErrorCode = isAbort ? 'CANCELLED' : (ERRNO_CODES[errno ?? ''] ?? 'IO');
-  const words = code === 'CANCELLED' ? 'cancelled' : ((error as Error | undefined)?.message ?? String(error));
+  const words = code === 'CANCELLED' ? 'cancelled' : wordsOf(error, doing);
   return new PhdError(code, `${doing}: ${words}`, { cause: error });
+}
+
+/** `ENOENT: no such file or directory, lstat '/a'` without the call; the place only if it was not named yet. */
+function wordsOf(error: unknown, doing: string): string {
+  const { message = String(error), path, code } = (error ?? {}) as NodeJS.ErrnoException;
+  const [, errno, words] = /^([A-Z][A-Z0-9]+): ([^,]+), \w+/.exec(message) ?? [];
+  if (words === undefined || errno !== code) return message;
+  return path === undefined || doing.includes(path) ? words : `${words}: ${path}`;
 }
 
 /** Throws CANCELLED if the caller has given up. */

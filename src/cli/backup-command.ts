@@ -1,11 +1,10 @@
 /** `phd backup`: VM folders onto a target. */
-import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Command } from 'commander';
 import type { BackupRequest, BackupResult } from '../engine/backup.ts';
 import type { EngineContext } from '../engine/context.ts';
 import { formatBytes } from '../engine/display-text.ts';
-import { fromErrno, PhdError } from '../errors.ts';
+import { PhdError } from '../errors.ts';
 import { type Cli, parseChoice, parseWhole } from './cli.ts';
 import { withHooks } from './operation-hooks.ts';
 
@@ -85,11 +84,11 @@ async function queueBackups(
   request: Omit<BackupRequest, 'folder'>,
   isJson: boolean,
 ): Promise<void> {
-  for (const folder of folders) {
-    await stat(folder).catch((error) => {
-      throw fromErrno(error, 'cannot queue the backup');
-    });
-  }
+  await cli.withContext(async (context) => {
+    const { requireTargets, requireVmFolders } = await import('../engine/request-check.ts');
+    requireTargets(context, [request.target]);
+    await requireVmFolders(context, folders);
+  });
   const { queueJobs } = await import('./queued-jobs.ts');
   const requests = folders.map((folder) => ({
     ...request,

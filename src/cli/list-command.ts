@@ -46,6 +46,8 @@ export function registerList(program: Command, cli: Cli): void {
       const { listArchives, parseDateRange } = await import('../engine/list-archives.ts');
       const filter = filterOf(options, parseDateRange);
       await cli.withContext(async (context) => {
+        const { requireTargets } = await import('../engine/request-check.ts');
+        requireTargets(context, [filter.target ?? undefined]);
         for (let after: ListedRow | undefined; ; ) {
           const cursor = after && {
             stamp: after.stamp,

@@ -101,6 +101,13 @@ function choiceOf(words: Words): VerifyChoice {
 
 /** What a target holds is looked up when the job runs. */
 async function queueVerify(cli: Cli, archives: readonly string[], words: Words): Promise<void> {
+  await cli.withContext(async (context) => {
+    const { requireTargets } = await import('../engine/request-check.ts');
+    requireTargets(context, [words.target === undefined ? undefined : choiceOf(words).target]);
+    const { archiveRef } = await import('../engine/choose-run.ts');
+    for (const one of [...archives, words.against, words.full])
+      if (one !== undefined) await archiveRef(context, one);
+  });
   const { queuedArchive } = await import('../queue/request.ts');
   const { queueJobs } = await import('./queued-jobs.ts');
   const request =

@@ -1,9 +1,10 @@
 /** A VM folder as the source of a backup: which disks it has, which files go with them, what cannot be backed up. */
 import type { Dirent } from 'node:fs';
-import { readdir, realpath } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { v5 as uuidV5 } from 'uuid';
 import { fromErrno, PhdError } from '../errors.ts';
+import { nearNames } from '../model/near-names.ts';
 import { readSmallFile } from './descriptor-file.ts';
 import { shownName } from './plain-name.ts';
 import { type DiskClaim, openSourceDisk, type SourceDisk, unsupported } from './source-disk.ts';
@@ -92,6 +93,7 @@ async function openDisks(claims: readonly DiskClaim[], vm: SourceVm): Promise<vo
  * image (`.img`, `.raw`, `.dsk`), numbered in order.
  * @param hostName stands in the UUID of a VM that has none
  * @param images paths of further raw images or devices that the operator names
+ * @param datastores where a folder that is not there may have been meant
  * @throws PhdError NOT_FOUND, SOURCE_UNSUPPORTED (no single VMX), FORMAT_UNSUPPORTED (no VMX in truth), IO.
  *   A folder without any disk is returned with empty lists.
  */
@@ -99,7 +101,9 @@ export async function openSourceVm(
   folder: string,
   hostName: string,
   images: readonly string[] = [],
+  datastores: readonly string[] = [],
 ): Promise<SourceVm> {
+  await requireVmFolder(folder, datastores);
   const doing = `cannot read the VM folder ${folder}`;
   let root: string;
   let entries: Dirent[];
@@ -137,6 +141,47 @@ export async function openSourceVm(
   await openDisks([...numbered, ...extra], vm);
   vm.files = await collectVmFiles(root, entries, { vmxName, nvramName: vmx?.values.get('nvram') }, vm);
   return vm;
+}
+
+/**
+ * Throws NOT_FOUND unless the folder of a VM is there, with folders of near names beside it and in the datastores;
+ * or if it is a file; IO.
+ */
+export async function requireVmFolder(folder: string, datastores: readonly string[] = []): Promise<void> {
+  let isFolder: boolean;
+  try {
+    isFolder = (await stat(folder)).isDirectory();
+  } catch (error) {
+    const failure = fromErrno(error, `cannot read the VM folder ${folder}`);
+    if (failure.code !== 'NOT_FOUND') throw failure;
+    const near = await nearFolders(folder, datastores);
+    const words = near.length === 0 ? '' : `; did you mean ${near.join(' or ')}?`;
+    throw new PhdError('NOT_FOUND', `there is no folder ${folder}${words}`, { cause: error });
+  }
+  if (!isFolder) {
+    throw new PhdError(
+      'NOT_FOUND',
+      `${folder} is no folder: name the folder of the VM, as ${dirname(folder)}`,
+    );
+  }
+}
+
+/** Folders that bear a like name, beside the one that is not there and in the datastores. */
+async function nearFolders(folder: string, datastores: readonly string[]): Promise<string[]> {
+  const wanted = resolve(folder);
+  const found = new Map<string, string[]>();
+  for (const place of new Set([dirname(wanted), ...datastores])) {
+    // A place that cannot be listed has nothing to propose.
+    const entries = await readdir(place, { withFileTypes: true }).catch(() => []);
+    for (const entry of entries) {
+      if (entry.isDirectory() || entry.isSymbolicLink())
+        found.set(entry.name, [...(found.get(entry.name) ?? []), join(place, entry.name)]);
+    }
+  }
+  return nearNames(basename(wanted), found.keys())
+    .flatMap((name) => found.get(name) ?? [])
+    .slice(0, 3)
+    .map(shownName);
 }
 
 /** Controller and unit digits of the n-th disk; unit 7 is the controller's own. */

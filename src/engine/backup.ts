@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import { BLOCK_BYTES } from '../archive/geometry.ts';
 import { BlockPool } from '../blocks/pool.ts';
+import { namedTarget } from '../config/named-target.ts';
 import { openSourceVm, type SourceDisk, type SourceVm } from '../datastore/source-vm.ts';
 import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
 import type { Codec } from '../model/archive.ts';
@@ -95,7 +96,8 @@ export async function backup(
 ): Promise<BackupResult> {
   const { signal } = hooks;
   const onWarning = hooks.onWarning ?? (() => undefined);
-  const vm = await openSourceVm(request.folder, ctx.hostName, request.images);
+  if (request.target !== undefined) namedTarget(ctx.config, request.target);
+  const vm = await openSourceVm(request.folder, ctx.hostName, request.images, ctx.config.datastores);
   for (const notice of vm.notices) onWarning(notice);
   const failed = [...vm.refused];
   if (vm.disks.length === 0 && failed.length === 0) {

@@ -1,6 +1,7 @@
 /** From words of a person to archives: `N:folder/file`, the path of a file, or a VM by name or UUID. */
+import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { PhdError } from '../errors.ts';
+import { fromErrno, PhdError } from '../errors.ts';
 import type { EngineContext } from './context.ts';
 import { newestRun } from './list-archives.ts';
 import type { ArchiveRef } from './restore-source.ts';
@@ -22,6 +23,14 @@ export async function archiveRef(ctx: EngineContext, text: string): Promise<Arch
 async function refOfPath(text: string): Promise<ArchiveRef> {
   const file = path.resolve(text);
   const folder = path.dirname(file);
+  await stat(file).catch((error) => {
+    const failure = fromErrno(error, `cannot read ${file}`);
+    if (failure.code !== 'NOT_FOUND') throw failure;
+    throw new PhdError(
+      'NOT_FOUND',
+      `there is no file ${file}; an archive on target N is named N:folder/file`,
+    );
+  });
   const { VmfsStorage } = await import('../storage/vmfs.ts');
   const storage = new VmfsStorage({
     number: PATH_TARGET,

@@ -11,6 +11,7 @@ import {
   writeClosedFile,
 } from '../config/edit-config.ts';
 import { configFileOf, loadConfig, parseConfig, readConfigText } from '../config/load-config.ts';
+import { noSuchTarget } from '../config/named-target.ts';
 import { choosePlaces, preparePlaces } from '../config/places.ts';
 import { readPrivateKey, readSecret } from '../config/secrets.ts';
 import { fromErrno, PhdError } from '../errors.ts';
@@ -63,12 +64,12 @@ export async function addTarget(places: Places, target: TargetChange & { number:
   });
 }
 
-/** Changes settings of a target. Throws NOT_FOUND, CONFIG_INVALID. */
+/** Changes settings of a target. Throws USAGE (no such target), CONFIG_INVALID. */
 export async function editTarget(places: Places, number: number, change: TargetChange): Promise<void> {
   const file = configFileOf(places);
   await editConfig(file, (document) => {
-    const node = targetNode(document.get('targets'), number);
-    if (node === undefined) throw new PhdError('NOT_FOUND', `there is no target ${number} in ${file}`);
+    const node =
+      targetNode(document.get('targets'), number) ?? noTarget(document.get('targets'), number, file);
     for (const [key, value] of Object.entries(change)) {
       if (value === null) node.delete(key);
       else node.set(key, value);
@@ -76,16 +77,13 @@ export async function editTarget(places: Places, number: number, change: TargetC
   });
 }
 
-/** Takes a target out of the configuration; what lies on it stays. Throws NOT_FOUND. */
+/** Takes a target out of the configuration; what lies on it stays. Throws USAGE (no such target). */
 export async function removeTarget(places: Places, number: number): Promise<void> {
   const file = configFileOf(places);
   await editConfig(file, (document) => {
     const targets = document.get('targets');
-    const at = targets instanceof YAMLSeq ? targets.items.indexOf(targetNode(targets, number)) : -1;
-    if (!(targets instanceof YAMLSeq) || at < 0) {
-      throw new PhdError('NOT_FOUND', `there is no target ${number} in ${file}`);
-    }
-    targets.delete(at);
+    const node = targetNode(targets, number) ?? noTarget(targets, number, file);
+    if (targets instanceof YAMLSeq) targets.delete(targets.items.indexOf(node));
   });
 }
 
@@ -186,4 +184,11 @@ function targetNode(targets: unknown, number: number): YAMLMap | undefined {
   return targets.items.find(
     (item): item is YAMLMap => item instanceof YAMLMap && item.get('number') === number,
   );
+}
+
+/** Throws USAGE with the targets that stand in the file. */
+function noTarget(targets: unknown, number: number, file: string): never {
+  const nodes = targets instanceof YAMLSeq ? targets.items.filter((item) => item instanceof YAMLMap) : [];
+  const known = nodes.map((node) => ({ number: Number(node.get('number')), name: String(node.get('name')) }));
+  throw noSuchTarget(file, known, number);
 }

@@ -5,9 +5,9 @@ import { IndexDb } from '../../db/index-db.ts';
 import { JobsDb } from '../../db/jobs-db.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load-config.ts';
+import { namedTarget } from '../config/named-target.ts';
 import { choosePlaces, preparePlaces } from '../config/places.ts';
 import { readPassphrases, readPrivateKey, readSecret } from '../config/secrets.ts';
-import { PhdError } from '../errors.ts';
 import type { Config, Places, TargetConfig } from '../model/config.ts';
 import type { HostKeyQuestion } from '../storage/open-storage.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -27,7 +27,7 @@ export interface EngineContext {
   config: Config;
   clock: Clock;
   hostName: string;
-  /** Opened once and kept; closed with the context. NOT_FOUND if no target has this number. */
+  /** Opened once and kept; closed with the context. USAGE if no target has this number. */
   storage(targetNumber: number): Promise<Storage>;
   /** Appends one line to the program's log. */
   log(text: string): void;
@@ -76,10 +76,7 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
   let closed = false;
 
   async function openTarget(targetNumber: number): Promise<Storage> {
-    const target = config.targets.find((one) => one.number === targetNumber);
-    if (target === undefined) {
-      throw new PhdError('NOT_FOUND', `there is no target ${targetNumber} in ${config.file}`);
-    }
+    const target = namedTarget(config, targetNumber);
     const { password, privateKeyFile } = target;
     const whose = `target ${target.number} (${target.name})`;
     const { openStorage } = await import('../storage/open-storage.ts');

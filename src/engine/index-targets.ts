@@ -7,6 +7,7 @@
 import type { ListedArchive } from '../../db/index-db.ts';
 import { isPartOfArchive, PART_SUFFIX, parseArchiveName, parseFolderName } from '../archive/names.ts';
 import { localStamp } from '../clock.ts';
+import { namedTarget } from '../config/named-target.ts';
 import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
 import type { TargetConfig } from '../model/config.ts';
 import type { Storage, StorageEntry } from '../storage/storage.ts';
@@ -21,7 +22,7 @@ const CLOCK_TOLERANCE_MS = 65 * MINUTE_MS;
 const FOLDERS_AT_ONCE = 4;
 
 export interface IndexOptions {
-  /** Numbers of targets; default: all. NOT_FOUND for one that is not configured. */
+  /** Numbers of targets; default: all. USAGE for one that is not configured. */
   targets?: readonly number[];
   /**
    * `old`: only targets whose index is older than the setting; `changed` (default): all, without folders that
@@ -57,17 +58,13 @@ export interface TargetIndexResult {
   error: PhdError | null;
 }
 
-/** Lists the targets; never throws for one target's sake (see `error` of its result). Throws CANCELLED, NOT_FOUND. */
+/** Lists the targets; never throws for one target's sake (see `error` of its result). Throws CANCELLED, USAGE. */
 export async function indexTargets(
   context: EngineContext,
   options: IndexOptions = {},
 ): Promise<TargetIndexResult[]> {
   const { config } = context;
-  for (const number of options.targets ?? []) {
-    if (!config.targets.some((one) => one.number === number)) {
-      throw new PhdError('NOT_FOUND', `there is no target ${number} in ${config.file}`);
-    }
-  }
+  for (const number of options.targets ?? []) namedTarget(config, number);
   const chosen = config.targets.filter((one) => options.targets?.includes(one.number) ?? true);
   const results = await Promise.all(chosen.map((target) => indexTarget(context, target, options)));
   throwIfAborted(options.signal);
