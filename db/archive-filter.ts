@@ -97,7 +97,8 @@ export function matchNames(
 }
 
 /**
- * Ids of archives in the order of lists; `limit` undefined for all of them. Columns: id, stamp, vm_id, disk_id.
+ * Ids of archives in the order of lists; `limit` undefined for all of them. Columns: id, stamp, vm_id, disk_id,
+ * target_number, kind.
  * `backward` walks towards newer archives (the caller turns the page round).
  */
 export function archiveQuery(
@@ -131,7 +132,7 @@ export function archiveQuery(
     : `ORDER BY stamp ${order}, vm_id ${order}, disk_id ${order}, id ${order}`;
   const tail = `${sorted} ${page.limit === undefined ? '' : 'LIMIT @limit'}`;
   if (page.limit !== undefined) values.limit = page.limit;
-  const columns = 'SELECT id, stamp, vm_id, disk_id FROM archives a';
+  const columns = 'SELECT id, stamp, vm_id, disk_id, target_number, kind FROM archives a';
   const narrow = narrowIndex(vm, disk);
   if (narrow !== undefined || targets.length === 0) {
     values.targets = JSON.stringify(targets);

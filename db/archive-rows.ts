@@ -58,6 +58,25 @@ export interface DiskRow {
   newestStamp: Stamp;
 }
 
+export interface VmDetails {
+  id: number;
+  vm: string;
+  uuid: string;
+  /** Another VM bears the same name. */
+  isNameRepeated: boolean;
+  /** Host of origin by its newest archives; null where no header was read. */
+  host: string | null;
+  newestStamp: Stamp | null;
+}
+
+export interface DiskDetails {
+  id: number;
+  disk: string;
+  /** VMs with a disk of this name, at most VMS_COUNTED. */
+  vmIds: number[];
+  newestStamp: Stamp | null;
+}
+
 /** One disk of one VM, whatever its archives. */
 export interface SeriesRow {
   vm: string;

@@ -13,23 +13,27 @@ import {
   matchNames,
   type Query,
 } from './archive-filter.ts';
+import type { OrderPage } from './archive-order.ts';
 import {
   ARCHIVE_COLUMNS,
   ARCHIVE_JOINS,
   type ArchiveHeader,
   type ArchiveRow,
   archiveOfRow,
+  type DiskDetails,
   type DiskRow,
   headerOfRow,
   type SeriesRow,
   type SqlRow,
   type TargetState,
   targetOfRow,
+  type VmDetails,
   type VmRow,
   valuesOfHeader,
 } from './archive-rows.ts';
 import { fold } from './fold.ts';
 import { INDEX_MIGRATIONS } from './index-schema.ts';
+import type { NamePage } from './name-order.ts';
 import { fromSqlite, isDamaged, openDatabase } from './open-database.ts';
 
 /** Ranges of time with up to this many archives are walked to find their VMs; larger ones are tested VM by VM. */
@@ -37,6 +41,16 @@ const SMALL_RANGE = 5000;
 
 /** More names than this are tested one by one in order rather than looked up. */
 const MANY_NAMES = 10_000;
+
+/** Ids of the FULLs that a DELTA may belong to. */
+const FULL_OF_DELTA = `SELECT a.id FROM disks d CROSS JOIN archives a INDEXED BY archives_by_disk ON a.disk_id = d.id
+  JOIN vms v ON v.id = a.vm_id
+  WHERE d.name = @disk AND a.stamp = @fullStamp AND v.uuid = @uuid AND a.scsi_id = @scsiId
+    AND a.kind = 'full' AND a.complete = 1`;
+/** Newest archives of a VM among which its host is looked for. */
+const HEADERS_LOOKED_AT = 20;
+/** VMs of one disk name that are told at most. */
+export const VMS_COUNTED = 1000;
 
 /** One archive of a folder as a listing shows it. */
 export interface ListedArchive {
@@ -346,6 +360,109 @@ export class IndexDb {
     });
   }
 
+  /** The next archives in the order of lists, as columns. */
+  orderPage(after: ArchiveCursor | undefined, limit: number): OrderPage {
+    return this.#guard(() => {
+      const page = { limit, ...(after === undefined ? {} : { after }) };
+      const query = archiveQuery(this.#database, {}, this.#numbers(), page);
+      const sql = `SELECT json_group_array(id) AS ids, json_group_array(2 * target_number + (kind = 'full')) AS slots,
+        json_group_array(stamp) AS stamps, json_group_array(vm_id) AS vmIds, json_group_array(disk_id) AS diskIds
+        FROM (${query.sql})`;
+      return columnsOf<OrderPage>(this.#statement(sql).get(query.values));
+    });
+  }
+
+  /** File name and size of each archive as one text, by id. */
+  filesOf(ids: readonly number[]): Map<number, string> {
+    return this.#guard(() => {
+      const sql = `SELECT a.id, a.file || ' ' || a.size_bytes FROM json_each(?) ids JOIN archives a ON a.id = ids.value`;
+      return new Map(this.#statement(sql).raw().all(JSON.stringify(ids)) as [number, string][]);
+    });
+  }
+
+  /** The next VMs or disk names in the order of lists. */
+  namePage(table: 'vm' | 'disk', after: NameCursor | undefined, limit: number): NamePage {
+    return this.#guard(() => {
+      const where = after === undefined ? '' : 'WHERE (folded, id) > (@folded, @id)';
+      const sql = `SELECT json_group_array(id) AS ids, json_group_array(folded) AS folded
+        FROM (SELECT id, folded FROM ${table}s ${where} ORDER BY folded, id LIMIT @limit)`;
+      return columnsOf<NamePage>(this.#statement(sql).get({ ...after, limit }));
+    });
+  }
+
+  /** Ids of the names that the filter names whole (VM, UUID, disk); undefined if it names none. */
+  exactNames(table: 'vm' | 'disk', filter: ArchiveFilter): number[] | undefined {
+    const { vm, uuid, disk } = filter;
+    const exact = table === 'vm' ? { vm, uuid } : { disk };
+    return this.#guard(() => {
+      const match = matchNames(this.#database, table, exact);
+      return match.kind === 'few' ? match.ids : undefined;
+    });
+  }
+
+  /** Those of the archives that have this SCSI id, in the order they were given. */
+  withScsiId(ids: Uint32Array, scsiId: string): Uint32Array {
+    return this.#guard(() => {
+      const sql = `SELECT a.id FROM json_each(?) ids CROSS JOIN archives a ON a.id = ids.value WHERE a.scsi_id = ?`;
+      const found = this.#statement(sql)
+        .pluck()
+        .all(JSON.stringify([...ids]), scsiId) as number[];
+      return Uint32Array.from(found);
+    });
+  }
+
+  /** What lists tell of VMs beyond their figures; VMs that are gone are left out. */
+  vmDetails(ids: readonly number[]): VmDetails[] {
+    return this.#guard(() => {
+      const rows = this.#statement(
+        `SELECT v.id, v.name AS vm, v.uuid,
+           EXISTS (SELECT 1 FROM vms o WHERE o.name = v.name AND o.id <> v.id) AS is_repeated,
+           (SELECT h.host FROM (SELECT id FROM archives INDEXED BY archives_by_vm WHERE vm_id = v.id
+              ORDER BY stamp DESC LIMIT ${HEADERS_LOOKED_AT}) a JOIN headers h ON h.archive_id = a.id
+              WHERE h.host IS NOT NULL LIMIT 1) AS host,
+           (SELECT stamp FROM archives INDEXED BY archives_by_vm WHERE vm_id = v.id
+              ORDER BY stamp DESC LIMIT 1) AS newest
+         FROM json_each(?) ids JOIN vms v ON v.id = ids.value`,
+      ).all(JSON.stringify(ids)) as SqlRow[];
+      return rows.map((row) => ({
+        id: Number(row.id),
+        vm: String(row.vm),
+        uuid: String(row.uuid),
+        isNameRepeated: row.is_repeated === 1,
+        host: row.host === null ? null : String(row.host),
+        newestStamp: row.newest === null ? null : String(row.newest),
+      }));
+    });
+  }
+
+  /** What lists tell of disk names beyond their figures; names that are gone are left out. */
+  diskDetails(ids: readonly number[]): DiskDetails[] {
+    return this.#guard(() => {
+      const rows = this.#statement(
+        `SELECT d.id, d.name AS disk,
+           (SELECT json_group_array(vm_id) FROM (SELECT DISTINCT vm_id FROM present INDEXED BY present_by_disk
+              WHERE disk_id = d.id LIMIT ${VMS_COUNTED})) AS vms,
+           (SELECT stamp FROM archives INDEXED BY archives_by_disk WHERE disk_id = d.id
+              ORDER BY stamp DESC LIMIT 1) AS newest
+         FROM json_each(?) ids JOIN disks d ON d.id = ids.value`,
+      ).all(JSON.stringify(ids)) as SqlRow[];
+      return rows.map((row) => ({
+        id: Number(row.id),
+        disk: String(row.disk),
+        vmIds: JSON.parse(String(row.vms)) as number[],
+        newestStamp: row.newest === null ? null : String(row.newest),
+      }));
+    });
+  }
+
+  /** Another text after the index was changed by this connection or another; the same as long as it was not. */
+  version(): string {
+    return this.#guard(() => {
+      const byOthers = this.#database.pragma('data_version', { simple: true });
+      return `${byOthers} ${this.#statement('SELECT total_changes()').pluck().get()}`;
+    });
+  }
+
   /** Archives of these ids, in the order of lists; ids that are gone are left out. */
   archivesById(ids: readonly number[]): ArchiveRow[] {
     return this.#archives(() => ({
@@ -386,13 +503,18 @@ export class IndexDb {
    */
   findFull(delta: { uuid: string; scsiId: string; disk: string; fullStamp: Stamp }): ArchiveRow[] {
     const fulls = this.#archives(() => ({
-      sql: `SELECT a.id FROM disks d CROSS JOIN archives a INDEXED BY archives_by_disk ON a.disk_id = d.id
-        JOIN vms v ON v.id = a.vm_id
-        WHERE d.name = @disk AND a.stamp = @fullStamp AND v.uuid = @uuid AND a.scsi_id = @scsiId
-          AND a.kind = 'full' AND a.complete = 1`,
+      sql: FULL_OF_DELTA,
       values: { disk: delta.disk, fullStamp: delta.fullStamp, uuid: delta.uuid, scsiId: delta.scsiId },
     }));
     return this.#nearestFirst(fulls);
+  }
+
+  /** True if the index knows a complete FULL that a DELTA may belong to (see `findFull`). */
+  hasFull(delta: { uuid: string; scsiId: string; disk: string; fullStamp: Stamp }): boolean {
+    const { disk, fullStamp, uuid, scsiId } = delta;
+    return this.#guard(
+      () => this.#statement(`${FULL_OF_DELTA} LIMIT 1`).get({ disk, fullStamp, uuid, scsiId }) !== undefined,
+    );
   }
 
   /** One page of VMs that have an archive which passes the filter, by name. */
@@ -552,7 +674,7 @@ export class IndexDb {
       const { sql, values } = query();
       const whole = `SELECT ${ARCHIVE_COLUMNS} FROM (${sql}) page ${ARCHIVE_JOINS}
         ORDER BY a.stamp DESC, a.vm_id DESC, a.disk_id DESC, a.id DESC`;
-      return (this.#database.prepare(whole).all(values) as SqlRow[]).map(archiveOfRow);
+      return (this.#statement(whole).all(values) as SqlRow[]).map(archiveOfRow);
     });
   }
 
@@ -702,6 +824,12 @@ export class IndexDb {
       throw fromSqlite(error, `index ${this.file}`);
     }
   }
+}
+
+/** One row of JSON arrays, a column each. */
+function columnsOf<T>(row: unknown): T {
+  const columns = Object.entries(row as Record<string, string>);
+  return Object.fromEntries(columns.map(([name, text]) => [name, JSON.parse(text)])) as T;
 }
 
 function makeAnew(file: string, onNotice: (message: string) => void): Database.Database {

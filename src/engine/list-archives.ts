@@ -7,6 +7,9 @@ import { PhdError } from '../errors.ts';
 import type { Stamp, Transport } from '../model/archive.ts';
 import type { EngineContext } from './context.ts';
 
+/** The two databases that lists are made of. */
+export type Catalogue = Pick<EngineContext, 'index' | 'jobs'>;
+
 /** Filter in the words of the command line and the console. */
 export interface ListFilter {
   vm?: string;
@@ -65,7 +68,10 @@ export function lastStampOf(date: string): Stamp {
 }
 
 /** The same filter in the terms of the index. */
-export function indexFilter(context: EngineContext, filter: ListFilter): ArchiveFilter {
+export function indexFilter(
+  context: { config: { targets: readonly { number: number; transport: Transport }[] } },
+  filter: ListFilter,
+): ArchiveFilter {
   const { transport = 'all', vmfs = 'show', mode = 'all' } = filter;
   const passes = (one: Transport): boolean => {
     if (one === 'vmfs') return vmfs !== 'hide' && (transport === 'all' || vmfs === 'only');
@@ -90,15 +96,20 @@ export function listArchives(
   filter: ListFilter,
   page: { after?: ArchiveCursor; limit: number; backward?: boolean },
 ): ListedRow[] {
+  return listedRows(context, context.index.listArchives(indexFilter(context, filter), page));
+}
+
+/** Rows of the index with what lists tell of them. */
+export function listedRows(catalogue: Catalogue, rows: readonly ArchiveRow[]): ListedRow[] {
   const partialRuns = new Map<string, boolean>();
-  return context.index.listArchives(indexFilter(context, filter), page).map((row) => ({
-    ...withVerify(context, row),
-    state: stateOf(context, row, partialRuns),
+  return rows.map((row) => ({
+    ...withVerify(catalogue, row),
+    state: stateOf(catalogue, row, partialRuns),
   }));
 }
 
 /** `partialRuns` remembers what was found of each run of the page. */
-function stateOf(context: EngineContext, row: ArchiveRow, partialRuns: Map<string, boolean>): ArchiveState {
+function stateOf(context: Catalogue, row: ArchiveRow, partialRuns: Map<string, boolean>): ArchiveState {
   if (!row.complete) return 'arriving or cut';
   if (isForeign(row)) return 'foreign';
   if (row.kind === 'full' && !context.index.hasEmptyDelta(row.id)) return 'without DELTA';
@@ -110,11 +121,11 @@ function stateOf(context: EngineContext, row: ArchiveRow, partialRuns: Map<strin
     partialRuns.set(run, isPartial);
   }
   if (isPartial) return 'partial';
-  return row.kind === 'delta' && context.index.findFull(row).length === 0 ? 'without FULL' : null;
+  return row.kind === 'delta' && !context.index.hasFull(row) ? 'without FULL' : null;
 }
 
 /** The row with the result of its last verify run. */
-export function withVerify(context: EngineContext, row: ArchiveRow): VerifiedRow {
+export function withVerify(context: Catalogue, row: ArchiveRow): VerifiedRow {
   const verified = context.jobs.verifyResult(row.targetNumber, row.folder, row.file, row.sizeBytes);
   return {
     ...row,
