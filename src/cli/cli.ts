@@ -6,6 +6,7 @@ import { type Command, CommanderError } from 'commander';
 import type { ContextOptions, EngineContext, HostKeyQuestion } from '../engine/context.ts';
 import { escapeText } from '../engine/display-text.ts';
 import { exitStatusOf, PhdError } from '../errors.ts';
+import { registerHelp } from './help-command.ts';
 
 export interface CliStreams {
   stdin: NodeJS.ReadStream;
@@ -77,23 +78,33 @@ export class Cli {
   }
 
   /** The same with the JSON line that names the item. */
-  reportItemError(error: unknown, item: { archive?: string; disk?: string }, isJson: boolean): PhdError {
+  reportItemError(
+    error: unknown,
+    item: { archive?: string; disk?: string; job?: number },
+    isJson: boolean,
+  ): PhdError {
     const failure = this.reportError(error);
-    if (isJson) {
-      this.printJson({
-        event: 'error',
-        archive: item.archive ?? null,
-        disk: item.disk ?? null,
-        bytes: 0,
-        totalBytes: 0,
-        percent: 0,
-        bytesPerSecond: 0,
-        remainingSeconds: null,
-        code: failure.code,
-        message: failure.message,
-      });
-    }
+    if (isJson) this.#printJsonError(failure, item);
     return failure;
+  }
+
+  #printJsonError(
+    { code, message }: PhdError,
+    item: { archive?: string; disk?: string; job?: number },
+  ): void {
+    this.printJson({
+      event: 'error',
+      ...item,
+      archive: item.archive ?? null,
+      disk: item.disk ?? null,
+      bytes: 0,
+      totalBytes: 0,
+      percent: 0,
+      bytesPerSecond: 0,
+      remainingSeconds: null,
+      code,
+      message,
+    });
   }
 
   /** Sets the exit status from the failures of all items (README, exit status). */
@@ -108,13 +119,16 @@ export class Cli {
 
   /** Runs the program; returns the exit status and never throws. */
   async run(program: Command, words: readonly string[]): Promise<number> {
+    registerHelp(program);
     try {
       await program.parseAsync(words, { from: 'user' });
       return this.#status;
     } catch (error) {
-      if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+      if (error instanceof CommanderError && error.exitCode === 0) return 0;
       const failure = this.signal.aborted ? new PhdError('CANCELLED', 'cancelled') : toPhdError(error);
-      this.warn(failure.message);
+      // The parser has written its own line.
+      if (!(error instanceof CommanderError)) this.warn(failure.message);
+      if (words.includes('--json')) this.#printJsonError(failure, {});
       return failure.exitStatus;
     }
   }
@@ -145,6 +159,8 @@ export function parseChoice<const Word extends string>(
 /** A fault of the program itself still becomes one line. */
 function toPhdError(error: unknown): PhdError {
   if (error instanceof PhdError) return error;
+  if (error instanceof CommanderError)
+    return new PhdError('USAGE', error.message.replace(/^error: /, ''), { cause: error });
   const words = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   return new PhdError('IO', `fault in the program: ${words}`, { cause: error });
 }

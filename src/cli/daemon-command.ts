@@ -1,5 +1,6 @@
 /** `phd daemon run|start|stop|status|unit`. */
 import type { Command } from 'commander';
+import { formatCount } from '../engine/display-text.ts';
 import { PhdError } from '../errors.ts';
 import type { Cli } from './cli.ts';
 import { withQueue } from './queued-jobs.ts';
@@ -70,7 +71,7 @@ async function stop(cli: Cli, isNow: boolean): Promise<void> {
     if (isGone) return cli.print('daemon stopped');
     const running = queue.db.counts().running ?? 0;
     if (isNow || running === 0) throw new PhdError('IO', 'the daemon does not answer: see phd log');
-    cli.print(`the daemon starts nothing new and stops after ${running} running job(s)`);
+    cli.print(`the daemon starts nothing new and stops after ${formatCount(running, 'running job')}`);
   });
 }
 
@@ -93,7 +94,7 @@ async function status(cli: Cli, isJson: boolean): Promise<void> {
       const stopping = record?.stopRequest ? ', stops after its jobs' : '';
       const who = record ? `, process ${record.process.pid}, since ${record.startedAt}${stopping}` : '';
       cli.print(isRunning ? `daemon runs${who}` : 'no daemon runs');
-      cli.print(`${waitingCount} jobs wait, ${runningCount} run`);
+      cli.print(`${formatCount(waitingCount, 'job')} waiting, ${runningCount} running`);
     }
     cli.setStatus(isRunning ? 0 : 1);
   });

@@ -1,6 +1,6 @@
 /** `phd index`: lists the targets into the index. */
 import type { Command } from 'commander';
-import { formatAge } from '../engine/display-text.ts';
+import { formatAge, formatCount } from '../engine/display-text.ts';
 import type { IndexEvent, TargetIndexResult } from '../engine/index-targets.ts';
 import type { PhdError } from '../errors.ts';
 import { type Cli, parseWhole } from './cli.ts';
@@ -94,7 +94,9 @@ function eventPrinter(cli: Cli, isJson: boolean): (event: IndexEvent) => void {
     if (isJson) cli.streams.stderr.write(`${JSON.stringify({ event: 'progress', ...event })}\n`);
     else {
       const { targetName, foldersDone, foldersTotal, archiveCount } = event;
-      cli.warn(`${targetName}: ${foldersDone} of ${foldersTotal} folders, ${archiveCount} archives`);
+      cli.warn(
+        `${targetName}: ${foldersDone} of ${formatCount(foldersTotal, 'folder')}, ${formatCount(archiveCount, 'archive')}`,
+      );
     }
   };
 }

@@ -1,7 +1,7 @@
 /** `phd jobs list|show|log|kill|retry|remove-pending|purge`, and `phd job run`, the process of one job. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { formatBytes, formatSeconds } from '../engine/display-text.ts';
+import { formatBytes, formatCount, formatSeconds } from '../engine/display-text.ts';
 import { PhdError } from '../errors.ts';
 import { JOB_KINDS, JOB_STATES, type Job } from '../model/job.ts';
 import type { Queue } from '../queue/queue.ts';
@@ -22,7 +22,7 @@ export function registerJobs(program: Command, cli: Cli): void {
     .argument('<ID...>')
     .option('--json', 'JSON lines')
     .action((ids: string[], words: { json?: boolean }) =>
-      eachJob(cli, ids, (queue, id) => showJob(cli, queue, id, words.json ?? false)),
+      eachJob(cli, ids, words.json, (queue, id) => showJob(cli, queue, id, words.json ?? false)),
     );
   jobs
     .command('log')
@@ -36,7 +36,7 @@ export function registerJobs(program: Command, cli: Cli): void {
     .argument('<ID...>')
     .option('--json', 'JSON lines')
     .action((ids: string[], words: { json?: boolean }) =>
-      eachJob(cli, ids, async (queue, id) => {
+      eachJob(cli, ids, words.json, async (queue, id) => {
         const job = await queue.kill(id);
         if (words.json) cli.printJson(jsonOf(queue, job));
         else cli.print(`job ${id} is ${job.state}`);
@@ -84,14 +84,14 @@ function registerRemoval(jobs: Command, cli: Cli): void {
         withQueue(cli, (queue) => {
           const removed = remove(queue);
           if (words.json) cli.printJson({ removed });
-          else cli.print(`${removed.length} ${what} removed`);
+          else cli.print(`${formatCount(removed.length, what)} removed`);
         }),
       );
-  command('remove-pending', 'remove all jobs that wait', 'waiting jobs', (queue) => queue.removePending());
+  command('remove-pending', 'remove all jobs that wait', 'waiting job', (queue) => queue.removePending());
   command(
     'purge',
     'remove all jobs that have ended, failed ones too, with their logs',
-    'ended jobs',
+    'ended job',
     (queue) => {
       queue.settleInterrupted();
       return queue.purge();
@@ -117,14 +117,16 @@ function registerRetry(jobs: Command, cli: Cli): void {
             ...(words.group === undefined ? {} : { groupId: idOf(words.group) }),
           })
           .map(({ id }) => String(id));
+      let waiting = 0;
       const retry = (queue: Queue, id: number): void => {
         queue.settleInterrupted();
         const job = queue.retry(id);
+        waiting++;
         if (words.json) cli.printJson(jsonOf(queue, job));
         else cli.print(`job ${id} waits for attempt ${job.attempt + 1}`);
       };
-      await eachJob(cli, ids.length > 0 ? ids : failed, retry);
-      await withQueue(cli, (queue) => tellWhatHolds(cli, queue));
+      await eachJob(cli, ids.length > 0 ? ids : failed, words.json, retry);
+      if (waiting > 0) await withQueue(cli, (queue) => tellWhatHolds(cli, queue));
     });
 }
 
@@ -159,6 +161,7 @@ function idOf(text: string): number {
 async function eachJob(
   cli: Cli,
   ids: readonly string[] | ((queue: Queue) => string[]),
+  isJson: boolean | undefined,
   work: (queue: Queue, id: number) => void | Promise<void>,
 ): Promise<void> {
   await withQueue(cli, async (queue) => {
@@ -169,7 +172,8 @@ async function eachJob(
       try {
         await work(queue, idOf(id));
       } catch (error) {
-        failures.push(cli.reportError(error));
+        const job = /^\d{1,12}$/.test(id) ? { job: Number(id) } : {};
+        failures.push(cli.reportItemError(error, job, isJson ?? false));
       }
     }
     cli.setStatusOf(failures);

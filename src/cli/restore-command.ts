@@ -199,15 +199,19 @@ function report(cli: Cli, result: RestoreResult, isJson: boolean): void {
 }
 
 async function vmxOf(cli: Cli, context: EngineContext, ref: ArchiveRef, words: Words): Promise<PhdError[]> {
+  const item = { archive: textOf(ref) };
   try {
     const { restoreVmx } = await import('../engine/restore-vmx.ts');
     const placed = await restoreVmx(context, { archive: ref, to: words.to }, { signal: cli.signal });
     if (!words.json) for (const file of placed.written) cli.print(`${file} restored`);
-    return placed.failed.map(({ error }) => cli.reportError(error));
+    return placed.failed.map(({ error }) => cli.reportItemError(error, item, words.json ?? false));
   } catch (error) {
     if (cli.signal.aborted) throw error;
-    const failure = cli.reportError(error);
     // A VM without VMX had none to restore: its disks are what was asked for.
-    return failure.code === 'NOT_FOUND' ? [] : [failure];
+    if (error instanceof PhdError && error.code === 'NOT_FOUND') {
+      cli.warn(error.message);
+      return [];
+    }
+    return [cli.reportItemError(error, item, words.json ?? false)];
   }
 }

@@ -2,7 +2,7 @@
 import path from 'node:path';
 import type { Command } from 'commander';
 import type { EngineContext } from '../engine/context.ts';
-import { formatBytes } from '../engine/display-text.ts';
+import { formatBytes, formatCount } from '../engine/display-text.ts';
 import type { VerifyChoice } from '../engine/verify-choice.ts';
 import type { VerifyResult } from '../engine/verifying.ts';
 import { PhdError } from '../errors.ts';
@@ -154,5 +154,7 @@ function report(cli: Cli, result: VerifyResult, words: Words, disk?: string): vo
     return;
   }
   const what = disk === undefined ? archive : `${disk} against ${archive}`;
-  cli.print(`GOOD ${what}: ${blocks} blocks, ${formatBytes(bytes)} in ${seconds.toFixed(1)} s`);
+  cli.print(
+    `GOOD ${what}: ${formatCount(blocks, 'block')}, ${formatBytes(bytes)} in ${seconds.toFixed(1)} s`,
+  );
 }

@@ -9,14 +9,19 @@ export function registerVmx(program: Command, cli: Cli): void {
     .description('write VMX, NVRAM and logs of an archive into a folder; existing files are never touched')
     .argument('<ARCHIVE>', 'path of a file, or N:folder/file on target N')
     .requiredOption('--to <FOLDER>', 'folder to write into, made if missing')
-    .action(async (archive: string, options: { to: string }) => {
+    .option('--json', 'JSON lines')
+    .action(async (archive: string, options: { to: string; json?: boolean }) => {
+      const isJson = options.json ?? false;
       await cli.withContext(async (context) => {
         const { archiveRef } = await import('../engine/choose-run.ts');
         const { restoreVmx } = await import('../engine/restore-vmx.ts');
         const request = { archive: await archiveRef(context, archive), to: options.to };
         const { written, failed } = await restoreVmx(context, request, { signal: cli.signal });
-        for (const path of written) cli.print(path);
-        cli.setStatusOf(failed.map(({ error }) => cli.reportError(error)));
+        for (const path of written) {
+          if (isJson) cli.printJson({ event: 'done', archive, path, code: null, message: null });
+          else cli.print(path);
+        }
+        cli.setStatusOf(failed.map(({ error }) => cli.reportItemError(error, { archive }, isJson)));
       });
     });
 }

@@ -5,6 +5,7 @@
 import fs from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { formatCount } from '../engine/display-text.ts';
 import {
   type BackupResult,
   backup,
@@ -99,7 +100,10 @@ class Steps {
   make(home: string, content: DiskContent): Promise<Farm> {
     return this.#step('make a farm', null, async () => {
       const farm = await makeFarm(home, content, this.#hooks.signal);
-      return [farm, `${farm.vms.length} VMs, ${disksOf(farm.vms).length} disks, 2 targets`];
+      return [
+        farm,
+        `${formatCount(farm.vms.length, 'VM')}, ${formatCount(disksOf(farm.vms).length, 'disk')}, 2 targets`,
+      ];
     });
   }
 
@@ -134,13 +138,16 @@ class Steps {
     if (other) throw new PhdError('IO', `${other.disk} was backed up as ${other.mode}: ${other.reason}`);
     const archiveBytes = disks.reduce((sum, disk) => sum + disk.archiveBytes, 0);
     const size = `${(archiveBytes / 1024 / 1024).toFixed(1)} MB`;
-    if (mode === 'full') return [undefined, `${disks.length} archives, ${size}`];
+    if (mode === 'full') return [undefined, `${formatCount(disks.length, 'archive')}, ${size}`];
     for (const disk of disks) {
       if (disk.changedBlocks > 0 === CHANGED_VMS.includes(disk.vm)) continue;
       throw new PhdError('IO', `${disk.disk}: ${disk.changedBlocks} changed blocks are not what was changed`);
     }
     const changed = disks.reduce((sum, disk) => sum + disk.changedBlocks, 0);
-    return [undefined, `${disks.length} archives, ${size}, ${changed} changed blocks`];
+    return [
+      undefined,
+      `${formatCount(disks.length, 'archive')}, ${size}, ${formatCount(changed, 'changed block')}`,
+    ];
   }
 
   /** Copies of the lost disks stay aside, for the comparison only. */
@@ -153,7 +160,7 @@ class Steps {
       await fs.copyFile(flatPath, path.join(aside, name));
     }
     await fs.rm(lost.folder, { recursive: true });
-    return [digests, `digests of its ${lost.disks.length} disks taken before`];
+    return [digests, `digests of its ${formatCount(lost.disks.length, 'disk')} taken before`];
   }
 
   async #index(context: EngineContext): Promise<[undefined, string]> {
@@ -170,7 +177,7 @@ class Steps {
       throw new PhdError('NOT_FOUND', `the index lists ${rows.length} archives where ${expected} were made`);
     }
     this.#hooks.onList(rows);
-    return [undefined, `${rows.length} archives`];
+    return [undefined, formatCount(rows.length, 'archive')];
   }
 
   async #restore(context: EngineContext, lost: FarmVm): Promise<[undefined, string]> {
@@ -186,7 +193,10 @@ class Steps {
     const placed = await restoreVmx(context, { archive: first, to: lost.folder }, this.#hooks);
     const failure = placed.failed[0];
     if (failure) throw failure.error;
-    return [undefined, `${refs.length} disks, ${fromDelta} blocks from DELTAs, and its VMX`];
+    return [
+      undefined,
+      `${formatCount(refs.length, 'disk')}, ${formatCount(fromDelta, 'block')} from DELTAs, and its VMX`,
+    ];
   }
 
   async #prove(
@@ -218,7 +228,7 @@ class Steps {
         check: await content.check(flatPath, this.#hooks.signal),
       });
     }
-    return [proved, `${proved.length} disks: same digest, same bytes`];
+    return [proved, `${formatCount(proved.length, 'disk')}: same digest, same bytes`];
   }
 }
 

@@ -57,6 +57,11 @@ export function formatSeconds(seconds: number): string {
   return whole < 3600 ? clock : `${Math.floor(whole / 3600)}:${clock}`;
 }
 
+/** `1 archive`, `2 archives`: for words that take an s. */
+export function formatCount(count: number, word: string): string {
+  return `${count} ${word}${count === 1 ? '' : 's'}`;
+}
+
 /** Age in one figure: `40 min`, `5 h`, `3 days`. */
 export function formatAge(ms: number): string {
   const minutes = Math.max(0, Math.round(ms / 60_000));

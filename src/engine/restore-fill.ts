@@ -8,6 +8,7 @@ import { fromErrno, PhdError } from '../errors.ts';
 import { SyncAhead } from '../storage/sync-ahead.ts';
 import { placeText } from './archive-place.ts';
 import type { OperationHooks } from './backup.ts';
+import { formatCount } from './display-text.ts';
 import { expectedRegions, FROM_ZERO } from './expected-disk.ts';
 import type { DiskMap } from './map-file.ts';
 import { Progress } from './progress.ts';
@@ -141,7 +142,7 @@ function requireGood(work: Work, result: BringResult): void {
     if (work.wanted.size === 0) return;
     throw new PhdError(
       'ARCHIVE_DAMAGED',
-      `disk ${work.source.diskName}: ${work.wanted.size} blocks are in neither archive`,
+      `disk ${work.source.diskName}: ${formatCount(work.wanted.size, 'block')} found in neither archive`,
     );
   }
   if (work.request.salvage) return;
@@ -172,6 +173,6 @@ export async function verifyFinished(work: Work): Promise<void> {
   if (bad.length > 0)
     throw new PhdError(
       'DIGEST_MISMATCH',
-      `${work.open.workPath}: ${bad.length} blocks read back otherwise than written, the first is block ${Math.min(...bad)}`,
+      `${work.open.workPath}: ${formatCount(bad.length, 'block')} read back otherwise than written, the first is block ${Math.min(...bad)}`,
     );
 }

@@ -3,6 +3,7 @@ import fs from 'node:fs/promises';
 import { blockSizeBytes } from '../archive/geometry.ts';
 import { zeroBlocks } from '../blocks/check-disk.ts';
 import { PhdError } from '../errors.ts';
+import { formatCount } from './display-text.ts';
 import { type Filled, syncWork, type Work } from './restore-fill.ts';
 
 /** What could be had, under a name that says so; never "restored". */
@@ -20,6 +21,6 @@ export async function salvage(work: Work, filled: Filled): Promise<never> {
   await fs.rename(open.workPath, damagedPath);
   throw new PhdError(
     'DIGEST_MISMATCH',
-    `${filled.bad.size} blocks are good in no copy: what could be had is ${damagedPath}, the byte ranges filled with zeros are in ${damagedPath}.ranges`,
+    `${formatCount(filled.bad.size, 'block')} good in no copy: what could be had is ${damagedPath}, the byte ranges filled with zeros are in ${damagedPath}.ranges`,
   );
 }

@@ -6,6 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { ExclusiveLock } from '../../db/exclusive-lock.ts';
+import { formatCount } from '../engine/display-text.ts';
 import { VERSION } from '../engine/version.ts';
 import { fromErrno, PhdError } from '../errors.ts';
 import type { JobSettings } from '../model/config.ts';
@@ -50,7 +51,7 @@ export async function runDaemon(queue: Queue, options: DaemonOptions): Promise<v
   }
   try {
     queue.db.recordDaemon({ process: ownIdentity(), startedAt: queue.now(), version: VERSION });
-    options.log(`daemon started, ${options.settings.atOnce} job(s) at once`);
+    options.log(`daemon started, ${formatCount(options.settings.atOnce, 'job')} at once`);
     options.onReady?.();
     await new Daemon(queue, options).loop();
     queue.db.forgetDaemon();
@@ -86,7 +87,7 @@ class Daemon {
         await this.#rest();
       }
       const going = this.#queue.db.jobs({ states: ['running'] }).length;
-      log(`daemon ends${going === 0 ? '' : `; ${going} job(s) go on without it`}`);
+      log(`daemon ends${going === 0 ? '' : `; running on without it: ${formatCount(going, 'job')}`}`);
     } finally {
       signal.removeEventListener('abort', onAbort);
     }
@@ -166,7 +167,7 @@ class Daemon {
     if (nowMs - this.#expiredMs < EXPIRE_EVERY_MS) return;
     this.#expiredMs = nowMs;
     const removed = this.#queue.expire(this.#options.settings);
-    if (removed.length > 0) this.#options.log(`${removed.length} old job(s) removed`);
+    if (removed.length > 0) this.#options.log(`${formatCount(removed.length, 'old job')} removed`);
   }
 
   /** The worker claims the job itself: nothing is lost if this process dies in between. */

@@ -1,0 +1,40 @@
+/** `phd help [COMMAND...]`: the same as `phd COMMAND --help`. */
+import type { Command } from 'commander';
+import { PhdError } from '../errors.ts';
+import { nearNames } from '../model/near-names.ts';
+
+/** Registered last: it looks for its words among all other commands. */
+export function registerHelp(program: Command): void {
+  program
+    .command('help')
+    .summary('show the help of a command')
+    .description('show the help of a command, as --help does')
+    .argument('[COMMAND...]', 'words of the command, such as target add')
+    .action((words: string[]) => {
+      let command = program;
+      for (const word of words) {
+        const next = command.commands.find((one) => one.name() === word);
+        if (next === undefined) throw noSuchCommand(command, word);
+        command = next;
+      }
+      command.outputHelp();
+    });
+}
+
+/** USAGE, with the command that is near. */
+export function noSuchCommand(parent: Command, word: string): PhdError {
+  const near = nearNames(
+    word,
+    parent
+      .createHelp()
+      .visibleCommands(parent)
+      .map((one) => one.name()),
+  );
+  const path: string[] = [];
+  for (let one: Command | null = parent; one !== null; one = one.parent) path.unshift(one.name());
+  const words = near.length === 0 ? '' : `did you mean ${near.join(' or ')}? `;
+  return new PhdError(
+    'USAGE',
+    `there is no command ${JSON.stringify(word)}: ${words}${words === '' ? 'see' : 'See'} ${path.join(' ')} --help`,
+  );
+}
