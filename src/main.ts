@@ -44,6 +44,21 @@ const REGISTRARS: ((program: Command, cli: Cli) => void)[] = [
   registerDemo,
 ];
 
+/** `phd` without words; the options say how it looks. */
+async function openConsoleHere(cli: Cli, program: Command): Promise<void> {
+  const { openConsole } = await import('../screens/console.ts');
+  const { plain, thin, rich, mono, ascii, utf8, mouse, slow } = program.opts<Record<string, boolean>>();
+  const words = {
+    plain,
+    ...(thin || rich ? { look: rich ? ('rich' as const) : ('thin' as const) } : {}),
+    ...(mono ? { mono } : {}),
+    ...(ascii || utf8 ? { charset: ascii ? ('ascii' as const) : ('utf8' as const) } : {}),
+    ...(mouse === undefined ? {} : { mouse }),
+    ...(slow ? { slow } : {}),
+  };
+  cli.setStatus(await openConsole({ env: cli.env, streams: cli.streams, words }));
+}
+
 /** Runs one command line; returns its exit status. */
 export async function main(
   words: readonly string[],
@@ -55,6 +70,15 @@ export async function main(
   const program = new Command('phd')
     .description('Backs up and restores virtual machine disks')
     .version(PROGRAM, '--version', 'print name and version')
+    .option('--plain', 'the console as numbered questions, without moving the cursor')
+    .option('--thin', 'the look for slow lines: a marker, no frames')
+    .option('--rich', 'frames, bar and gauges')
+    .option('--mono', 'no colours (so does NO_COLOR)')
+    .option('--ascii', 'only ASCII characters')
+    .option('--utf8', 'UTF-8, whatever the locale says')
+    .option('--mouse', 'mouse on')
+    .option('--no-mouse', 'mouse off')
+    .option('--slow', 'as over a slow line')
     .exitOverride()
     .configureOutput({
       writeOut: (text) => void streams.stdout.write(text),
@@ -66,7 +90,7 @@ export async function main(
     .allowExcessArguments(true)
     .action(() => {
       const [word] = program.args;
-      if (word === undefined) return program.outputHelp();
+      if (word === undefined) return openConsoleHere(cli, program);
       throw new PhdError('USAGE', `there is no command ${JSON.stringify(word)}: see phd --help`);
     });
   for (const register of REGISTRARS) register(program, cli);

@@ -1,0 +1,199 @@
+/** The whole menu tree. Flows in screens/ do what the entries say; nothing else knows a key of a menu. */
+import type { Menu, MenuEntry } from './menu.ts';
+import { type ConsoleState, daemonText, locksText, runningText } from './state.ts';
+
+const HELP: MenuEntry = {
+  key: 'h',
+  id: 'help',
+  label: 'Help',
+  help: 'what the console can do, and all its keys',
+};
+const ABORT: MenuEntry = {
+  key: 'a',
+  id: 'abort',
+  label: 'Abort to main menu',
+  help: 'back to the main menu at once',
+};
+const QUIT: MenuEntry = { key: 'q', id: 'quit', label: 'Quit to last menu', help: 'back to the menu before' };
+const needsTarget = ({ targetCount }: ConsoleState): string | null =>
+  targetCount === 0 ? 'no target is set up: see C Configuration' : null;
+const BACKGROUND: MenuEntry = {
+  key: 'b',
+  id: 'background',
+  label: (state) => `Background status: ${runningText(state)}`,
+  help: 'all jobs, with progress, logs, kill and retry',
+};
+const LOCKS: MenuEntry = {
+  key: 'l',
+  id: 'locks',
+  label: (state) => `Locks: ${locksText(state)}`,
+  help: 'keep new restores or backups from starting',
+};
+const LOG: MenuEntry = { key: 't', id: 'log', label: 'Log', help: 'the log of the program, from its end' };
+
+export const MAIN_MENU: Menu = {
+  id: 'main',
+  title: 'Main menu',
+  entries: [
+    {
+      key: '1',
+      id: 'background',
+      label: (state) => `Status: ${runningText(state)}`,
+      help: 'what runs now; opens the list of jobs',
+    },
+    {
+      key: '2',
+      id: 'daemon',
+      label: (state) => `Daemon: ${daemonText(state)}`,
+      help: 'whether queued jobs are being run; starts or stops the daemon',
+    },
+    {
+      key: '3',
+      id: 'locks',
+      label: (state) => `Locks: ${locksText(state)}`,
+      help: 'locks that keep jobs from starting',
+    },
+    {
+      key: 'e',
+      id: 'restore',
+      label: 'Restore',
+      help: 'find a backup and bring it back',
+      disabled: needsTarget,
+    },
+    {
+      key: 'k',
+      id: 'backup',
+      label: 'Backup',
+      help: 'back up a VM of a datastore now or in the background',
+      disabled: needsTarget,
+    },
+    {
+      key: 'c',
+      id: 'configuration',
+      label: 'Configuration',
+      help: 'targets, their tests, look of the console',
+    },
+    LOG,
+    HELP,
+    { key: 'q', id: 'quit', label: 'Quit', help: 'end the console; jobs go on' },
+  ],
+};
+
+export const RESTORE_MENU: Menu = {
+  id: 'restore',
+  title: 'Restore',
+  entries: [
+    {
+      key: 'c',
+      id: 'restore',
+      label: 'Restore',
+      help: 'restore disks, one or all of a VM, or of several VMs',
+      disabled: needsTarget,
+    },
+    {
+      key: 'x',
+      id: 'vmx',
+      label: 'VMX restore',
+      help: 'only VMX, NVRAM and logs of a VM',
+      disabled: needsTarget,
+    },
+    BACKGROUND,
+    {
+      key: 'r',
+      id: 'replication',
+      label: 'Replication',
+      help: 'restore the newest backups onto a standby host again and again',
+    },
+    LOCKS,
+    LOG,
+    {
+      key: 'i',
+      id: 'reindex',
+      label: 'Re-index',
+      help: 'list all targets again, whatever their age',
+      disabled: needsTarget,
+    },
+    { key: 's', id: 'stub', label: 'Stub', help: 'make a descriptor for a flat disk file that has none' },
+    HELP,
+    ABORT,
+    QUIT,
+  ],
+};
+
+export const SEARCH_MENU: Menu = {
+  id: 'search',
+  title: 'Search by',
+  entries: [
+    { key: 'v', id: 'vm', label: 'VM name', help: 'pick a VM, then a date, then its disks' },
+    { key: 'f', id: 'disk', label: 'Disk name', help: 'pick a disk of any VM; it never asks to register' },
+    { key: 'x', id: 'vmx', label: 'VMX only', help: 'only VMX, NVRAM and logs of a VM' },
+    { key: 's', id: 'stub', label: 'Stub', help: 'make a descriptor for a flat disk file that has none' },
+    { key: 'p', id: 'plans', label: 'Plans', help: 'restore plans over several VMs that were saved' },
+    BACKGROUND,
+    ABORT,
+    QUIT,
+  ],
+};
+
+export const LOCKS_MENU: Menu = {
+  id: 'locks',
+  title: 'Locks',
+  entries: [
+    {
+      key: 'c',
+      id: 'clear',
+      label: 'Clear all locks',
+      help: 'jobs may start again',
+      disabled: ({ locks }) => (locks?.length === 0 ? 'no lock is set' : null),
+    },
+    {
+      key: 'p',
+      id: 'stop',
+      label: 'Stop after the current disk',
+      help: 'what runs finishes its disk, no new restore or backup starts',
+    },
+    { key: 'k', id: 'kill', label: 'Kill what runs', help: 'stop, and end running jobs now' },
+    QUIT,
+  ],
+};
+
+export const FILTER_MENU: Menu = {
+  id: 'filter',
+  title: 'Filter',
+  entries: [
+    {
+      key: 'n',
+      id: 'name',
+      label: 'Part of the name',
+      help: 'any part of the VM name (of the disk name in lists of disks)',
+    },
+    { key: 'd', id: 'dates', label: 'Date range', help: 'a day, or from one day to another' },
+    { key: 't', id: 'transport', label: 'Transport', help: 'all, ssh or ftp' },
+    { key: 'v', id: 'vmfs', label: 'VMFS', help: 'show, only or hide archives on local folders' },
+    { key: 'g', id: 'target', label: 'Target', help: 'one target by its number, or all (%)' },
+    { key: 'm', id: 'mode', label: 'Mode', help: 'all archives, FULLs or DELTAs' },
+    { key: 'r', id: 'reset', label: 'Reset', help: 'no filter' },
+    { key: 'b', id: 'back', label: 'Back (keeps the filter)', help: 'back to the list' },
+    { key: 'q', id: 'quit', label: 'Quit to last menu', help: 'to the menu before the list' },
+  ],
+};
+
+export const CONFIGURATION_MENU: Menu = {
+  id: 'configuration',
+  title: 'Configuration',
+  entries: [
+    { key: 't', id: 'targets', label: 'Targets', help: 'list of targets; test and speed test of one' },
+    { key: 'l', id: 'look', label: 'Look of the console', help: 'thin, rich, colours, characters, mouse' },
+    HELP,
+    QUIT,
+  ],
+};
+
+export const ALL_MENUS: readonly Menu[] = [
+  MAIN_MENU,
+  RESTORE_MENU,
+  SEARCH_MENU,
+  FILTER_MENU,
+  LOCKS_MENU,
+  CONFIGURATION_MENU,
+];

@@ -1,0 +1,58 @@
+/** The main menu: every flow begins here and comes back here. */
+import { MAIN_MENU } from '../../menus/tree.ts';
+import { fromErrno } from '../../src/errors.ts';
+import type { Desk } from '../desk.ts';
+import { ToMainMenu } from '../dialogue.ts';
+
+type Flow = (desk: Desk) => Promise<void>;
+
+/** What each entry does; loaded when it is first chosen. */
+const FLOWS: Record<string, () => Promise<Flow>> = {
+  background: async () => (await import('./background.ts')).background,
+  daemon: async () => (await import('./daemon.ts')).daemon,
+  locks: async () => (await import('./locks.ts')).locks,
+  restore: async () => (await import('./restore-menu.ts')).restoreMenu,
+  backup: async () => (await import('./backup.ts')).backup,
+  configuration: async () => (await import('./configuration.ts')).configuration,
+  log: async () => (await import('./log.ts')).log,
+  help: async () => (await import('./help.ts')).help,
+};
+
+/** Runs until the person quits. */
+export async function mainMenu(desk: Desk): Promise<void> {
+  let at: string | undefined;
+  for (;;) {
+    void desk.refreshState();
+    const chosen = await desk.dialogue.menu(MAIN_MENU, { at });
+    if (chosen === undefined || chosen === 'quit') {
+      if (await mayQuit(desk)) return;
+      continue;
+    }
+    at = chosen;
+    await runFlow(desk, FLOWS[chosen] as () => Promise<Flow>);
+  }
+}
+
+/** One flow: what it throws becomes a message, and the console goes on. */
+export async function runFlow(desk: Desk, load: () => Promise<Flow>): Promise<void> {
+  try {
+    const flow = await load();
+    await flow(desk);
+  } catch (error) {
+    if (error instanceof ToMainMenu) return;
+    const failure = fromErrno(error, 'fault in the program');
+    await desk.dialogue
+      .tell('That did not work', [{ text: failure.message, mark: 'bad' }])
+      .catch(() => undefined);
+  }
+}
+
+async function mayQuit(desk: Desk): Promise<boolean> {
+  const running = desk.state.jobs?.running ?? 0;
+  if (running === 0) return true;
+  return desk.dialogue.confirm({
+    title: 'Quit',
+    lines: [`${running} job${running === 1 ? '' : 's'} running: they go on without the console.`],
+    question: 'Quit the console?',
+  });
+}

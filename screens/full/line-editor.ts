@@ -1,0 +1,83 @@
+/** One line of text being typed: a string and a cursor, counted in characters. */
+import { actionFor, EDIT_KEYS } from '../../menus/keys.ts';
+import type { KeyEvent } from '../terminal/key-decoder.ts';
+
+/** Names of files and folders are shorter by far. */
+const LIMIT = 4096;
+
+export class LineEditor {
+  #characters: string[];
+  #at: number;
+
+  constructor(preset = '') {
+    this.#characters = [...preset];
+    this.#at = this.#characters.length;
+  }
+
+  get text(): string {
+    return this.#characters.join('');
+  }
+
+  /** Character that the cursor stands before. */
+  get cursor(): number {
+    return this.#at;
+  }
+
+  /** Takes one key; says when the line is accepted or given up. */
+  type(key: KeyEvent): 'accept' | 'cancel' | undefined {
+    if (key.kind === 'text' || key.kind === 'paste') return void this.#insert(key.text);
+    if (key.kind !== 'key') return undefined;
+    if (key.name === 'space') return void this.#insert(' ');
+    switch (actionFor(EDIT_KEYS, key.name)) {
+      case 'accept':
+        return 'accept';
+      case 'cancel':
+        return 'cancel';
+      case 'left':
+        this.#at = Math.max(0, this.#at - 1);
+        break;
+      case 'right':
+        this.#at = Math.min(this.#characters.length, this.#at + 1);
+        break;
+      case 'home':
+        this.#at = 0;
+        break;
+      case 'end':
+        this.#at = this.#characters.length;
+        break;
+      case 'erase':
+        if (this.#at > 0) this.#cut(this.#at - 1);
+        break;
+      case 'delete':
+        this.#characters.splice(this.#at, 1);
+        break;
+      case 'clear':
+        this.#cut(0);
+        this.#characters = [];
+        break;
+      case 'erase-word':
+        this.#cut(this.#wordStart());
+        break;
+    }
+    return undefined;
+  }
+
+  #insert(text: string): void {
+    const added = [...text].slice(0, LIMIT - this.#characters.length);
+    this.#characters.splice(this.#at, 0, ...added);
+    this.#at += added.length;
+  }
+
+  #wordStart(): number {
+    let at = this.#at;
+    while (at > 0 && this.#characters[at - 1] === ' ') at--;
+    while (at > 0 && this.#characters[at - 1] !== ' ') at--;
+    return at;
+  }
+
+  /** Takes away what lies between `from` and the cursor. */
+  #cut(from: number): void {
+    this.#characters.splice(from, this.#at - from);
+    this.#at = from;
+  }
+}
