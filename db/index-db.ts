@@ -31,7 +31,7 @@ import {
   type VmRow,
   valuesOfHeader,
 } from './archive-rows.ts';
-import { fold } from './fold.ts';
+import { fold, trigramQuery } from './fold.ts';
 import { INDEX_MIGRATIONS } from './index-schema.ts';
 import type { NamePage } from './name-order.ts';
 import { fromSqlite, isDamaged, openDatabase } from './open-database.ts';
@@ -387,6 +387,21 @@ export class IndexDb {
       const sql = `SELECT json_group_array(id) AS ids, json_group_array(folded) AS folded
         FROM (SELECT id, folded FROM ${table}s ${where} ORDER BY folded, id LIMIT @limit)`;
       return columnsOf<NamePage>(this.#statement(sql).get({ ...after, limit }));
+    });
+  }
+
+  /** Ids of the VMs or disk names that hold a part; undefined if all do. */
+  nameIds(table: 'vm' | 'disk', part: string): number[] | undefined {
+    const folded = fold(part);
+    if (folded === '') return undefined;
+    return this.#guard(() => {
+      const isLong = Array.from(folded).length >= 3;
+      const from = isLong
+        ? `${table}s_trigrams t CROSS JOIN ${table}s n ON n.id = t.rowid WHERE ${table}s_trigrams MATCH @trigrams AND`
+        : `${table}s n WHERE`;
+      const sql = `SELECT json_group_array(n.id) AS ids FROM ${from} instr(n.folded, @folded) > 0`;
+      const values = { folded, ...(isLong ? { trigrams: trigramQuery(folded) } : {}) };
+      return columnsOf<{ ids: number[] }>(this.#statement(sql).get(values)).ids;
     });
   }
 
