@@ -130,10 +130,19 @@ function registerRetry(jobs: Command, cli: Cli): void {
     });
 }
 
-/** Not for people: the daemon starts it, in a session of its own, with the job's log as its output. */
+/** Not for people: started in sessions of their own, with a job's log as their output (queue/worker.ts). */
 function registerWorker(program: Command, cli: Cli): void {
-  program
-    .command('job', { hidden: true })
+  const job = program.command('job', { hidden: true });
+  job
+    .command('run-in-turn')
+    .argument('<ID...>')
+    .action(async (ids: string[]) => {
+      process.on('SIGHUP', () => undefined);
+      const { runInTurn } = await import('../queue/start-now.ts');
+      const print = (line: string): void => cli.print(line);
+      await withQueue(cli, (queue) => runInTurn(queue, ids.map(idOf), cli.env, cli.signal, print));
+    });
+  job
     .command('run')
     .argument('<ID>')
     .action(async (text: string) => {

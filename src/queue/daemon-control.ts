@@ -7,8 +7,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { fromErrno, PhdError } from '../errors.ts';
 import type { DaemonRecord, StopRequest } from '../model/job.ts';
-import { MAIN_FILE } from './daemon.ts';
 import type { Queue } from './queue.ts';
+import { MAIN_FILE } from './worker.ts';
 
 /** A daemon with nothing to wait for stops within this. */
 const STOP_MS = 10_000;

@@ -2,9 +2,7 @@
  * The daemon: starts waiting jobs, each in a process of its own that outlives it, and settles what was interrupted.
  * All it knows stands in jobs.db, so one that starts takes over from one that died.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, constants, openSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import type { ChildProcess } from 'node:child_process';
 import { ExclusiveLock } from '../../db/exclusive-lock.ts';
 import { formatCount } from '../engine/display-text.ts';
 import { VERSION } from '../engine/version.ts';
@@ -14,16 +12,13 @@ import type { Job } from '../model/job.ts';
 import { ownIdentity } from './process-identity.ts';
 import type { Queue } from './queue.ts';
 import { goalOf } from './request.ts';
-import { NOT_STARTED_STATUS } from './run-job.ts';
+import { failIfNeverBegun, startWorker } from './worker.ts';
 
 /** jobs.db is asked so often whether anyone has changed it. */
 const LOOK_EVERY_MS = 500;
 /** Running jobs of an earlier daemon are looked after so often. */
 const SETTLE_EVERY_MS = 5_000;
 const EXPIRE_EVERY_MS = 3_600_000;
-/** The built entry of the program; the daemon runs from the build. */
-export const MAIN_FILE = fileURLToPath(new URL('../main.js', import.meta.url));
-const LOG_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW;
 
 export interface DaemonOptions {
   settings: JobSettings;
@@ -170,16 +165,12 @@ class Daemon {
     if (removed.length > 0) this.#options.log(`${formatCount(removed.length, 'old job')} removed`);
   }
 
-  /** The worker claims the job itself: nothing is lost if this process dies in between. */
   #start(job: Job): void {
     try {
-      const worker = spawnWorker(this.#queue, job.id, this.#options.env);
+      const worker = startWorker(this.#queue, job.id, this.#options.env, (how) =>
+        this.#onWorkerGone(job, how),
+      );
       this.#workers.set(job.id, worker);
-      worker.once('error', (error) => this.#onWorkerGone(job, `cannot be started: ${error.message}`));
-      worker.once('exit', (status, signal) => {
-        const isRefused = status === NOT_STARTED_STATUS;
-        this.#onWorkerGone(job, isRefused ? null : `ended with ${signal ?? `status ${status}`}`);
-      });
       worker.unref();
     } catch (error) {
       this.#onWorkerGone(job, `cannot be started: ${fromErrno(error, `log of job ${job.id}`).message}`);
@@ -189,31 +180,13 @@ class Daemon {
   #onWorkerGone(job: Job, how: string | null): void {
     this.#workers.delete(job.id);
     try {
-      if (how !== null) this.#failIfNeverBegun(job, how);
+      const fault = how === null ? undefined : failIfNeverBegun(this.#queue, job, how);
+      if (fault !== undefined) this.#options.log(`job ${job.id} failed: ${fault}`);
       this.#queue.settleInterrupted();
     } catch (error) {
       this.#options.log(fromErrno(error, `job ${job.id}`).message);
     }
     this.#rouse();
-  }
-
-  /** A worker that cannot even claim its job must not be started again for ever. */
-  #failIfNeverBegun(job: Job, how: string): void {
-    const { db } = this.#queue;
-    const now = db.job(job.id);
-    if (now?.state !== 'waiting' || now.attempt !== job.attempt) return;
-    const claim = db.claim(job.id, ownIdentity(), this.#queue.now());
-    if ('refused' in claim) return;
-    const outcome = {
-      state: 'failed',
-      exitStatus: 1,
-      errorCode: 'IO',
-      errorMessage: `its process ${how} before it began: see ${this.#queue.logFileOf(job.id)}`,
-      warningCount: 0,
-      result: null,
-    } as const;
-    db.finish(job.id, claim.job.attempt, outcome, this.#queue.now());
-    this.#options.log(`job ${job.id} failed: ${outcome.errorMessage}`);
   }
 
   #rouse(): void {
@@ -230,20 +203,5 @@ class Daemon {
         resolve();
       };
     });
-  }
-}
-
-/** A session of its own: no terminal, no signal to anyone else's group reaches it; its output is the job's log. */
-function spawnWorker(queue: Queue, id: number, env: NodeJS.ProcessEnv): ChildProcess {
-  const log = openSync(queue.logFileOf(id), LOG_FLAGS, 0o600);
-  try {
-    return spawn(process.execPath, [MAIN_FILE, 'job', 'run', String(id)], {
-      detached: true,
-      cwd: '/',
-      env,
-      stdio: ['ignore', log, log],
-    });
-  } finally {
-    closeSync(log);
   }
 }
