@@ -569,12 +569,13 @@ export class IndexDb {
     });
   }
 
-  /** Days (`YYYY-MM-DD`) with archives that pass, newest first, and how many each has. */
+  /** Days (`YYYY-MM-DD`) with archives that pass, newest first, and how many each has; copies count once. */
   days(filter: ArchiveFilter): { day: string; archiveCount: number }[] {
     return this.#guard(() => {
       const query = archiveQuery(this.#database, filter, this.#numbers(), { unordered: true });
-      const sql = `SELECT substr(stamp, 1, 10) AS day, count(*) AS archiveCount FROM (${query.sql})
-        GROUP BY day ORDER BY day DESC`;
+      const sql = `SELECT substr(day.stamp, 1, 10) AS day,
+        count(DISTINCT a.vm_id || ' ' || a.size_bytes || ' ' || a.file) AS archiveCount
+        FROM (${query.sql}) day CROSS JOIN archives a ON a.id = day.id GROUP BY 1 ORDER BY 1 DESC`;
       return this.#database.prepare(sql).all(query.values) as { day: string; archiveCount: number }[];
     });
   }
