@@ -7,14 +7,25 @@ export function registerConfig(program: Command, cli: Cli): void {
   const config = program.command('config').description('check, read and change the configuration');
   config
     .command('check')
-    .description('name every fault of phd.yaml, secrets that cannot be read included')
-    .action(async () => {
-      const { checkConfig, openPlaces } = await import('../engine/configuration.ts');
+    .description(
+      'name every fault of phd.yaml, secrets that cannot be read included, and keys that are not known; status 2 for a fault',
+    )
+    .option('--json', 'JSON lines')
+    .action(async ({ json: isJson = false }: { json?: boolean }) => {
+      const { checkConfig, openPlaces, unknownConfigKeys } = await import('../engine/configuration.ts');
       const places = await openPlaces(cli.env);
+      const warnings = await unknownConfigKeys(places);
+      for (const message of warnings) {
+        cli.warn(`warning: ${message}`);
+        if (isJson) cli.printJson({ event: 'warning', code: null, message });
+      }
       const faults = await checkConfig(places, cli.env);
-      for (const fault of faults) cli.warn(fault);
-      cli.setStatusOf(faults.map((fault) => new PhdError('CONFIG_INVALID', fault)));
-      if (faults.length === 0) cli.print(`the configuration in ${places.configDir} is valid`);
+      cli.setStatusOf(
+        faults.map((fault) => cli.reportItemError(new PhdError('CONFIG_INVALID', fault), {}, isJson)),
+      );
+      if (faults.length > 0) return;
+      if (isJson) cli.printJson({ event: 'done', warnings: warnings.length, code: null, message: null });
+      else cli.print(`the configuration in ${places.configDir} is valid`);
     });
   config
     .command('get')

@@ -39,6 +39,27 @@ const SETTINGS: {
     kind: 'text',
   },
   {
+    flag: 'private-key-passphrase-file',
+    key: 'privateKeyPassphraseFile',
+    value: '<file>',
+    help: 'its passphrase: file of mode 0600,',
+    kind: 'text',
+  },
+  {
+    flag: 'private-key-passphrase-env',
+    key: 'privateKeyPassphraseEnv',
+    value: '<name>',
+    help: 'or environment variable,',
+    kind: 'text',
+  },
+  {
+    flag: 'private-key-passphrase-command',
+    key: 'privateKeyPassphraseCommand',
+    value: '<command>',
+    help: 'or command that prints it',
+    kind: 'text',
+  },
+  {
     flag: 'known-hosts-file',
     key: 'knownHostsFile',
     value: '<file>',

@@ -5,6 +5,7 @@ import { type Document, isNode, LineCounter, parseDocument } from 'yaml';
 import { fromErrno, PhdError } from '../errors.ts';
 import type { Config, Places, SecretSource, TargetConfig } from '../model/config.ts';
 import { type ConfigText, configSchema, type TargetText } from './schema.ts';
+import { unknownKeys } from './unknown-keys.ts';
 
 export const CONFIG_NAME = 'phd.yaml';
 const MAX_CONFIG_BYTES = 1024 * 1024;
@@ -16,12 +17,18 @@ export function configFileOf(places: Places): string {
 
 /**
  * The validated configuration; without a file every setting has its default. Throws CONFIG_INVALID with one
- * line that names file, line, key and what was expected (the first fault; `checkConfig` gives all).
+ * line that names file, line, key and what was expected (the first fault; `checkConfig` gives all). `onWarning` gets a
+ * line for each key that is a slip of a known one.
  */
-export async function loadConfig(places: Places): Promise<Config> {
+export async function loadConfig(
+  places: Places,
+  onWarning: (message: string) => void = () => undefined,
+): Promise<Config> {
   const file = configFileOf(places);
-  const { config, faults } = parseConfig(await readConfigText(file), file);
+  const text = await readConfigText(file);
+  const { config, faults } = parseConfig(text, file);
   if (config === undefined) throw new PhdError('CONFIG_INVALID', faults[0] ?? `${file} cannot be used`);
+  for (const slip of unknownKeyWarnings(text, file).slips) onWarning(slip);
   return config;
 }
 
@@ -67,6 +74,23 @@ export function parseConfig(text: string, file: string): { config?: Config; faul
   const faults: string[] = [];
   const config = configOfText(parsed.data, file, faults);
   return faults.length > 0 ? { faults } : { config, faults };
+}
+
+/**
+ * One line `FILE:LINE: KEY: ...` for each key that is not known. `slips` are those that lie near a known one: such a
+ * setting is meant and not heeded. A newer version, or another program, may have put the rest there.
+ */
+export function unknownKeyWarnings(text: string, file: string): { slips: string[]; others: string[] } {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const slips: string[] = [];
+  const others: string[] = [];
+  for (const { line, key, near } of unknownKeys(document.contents, configSchema, lines)) {
+    const place = `${file}:${line}: ${key}: this key is not known and does nothing`;
+    if (near === null) others.push(place);
+    else slips.push(`${place}; did you mean ${near}?`);
+  }
+  return { slips, others };
 }
 
 /** zod's own words made plain: `Invalid input: expected string, received number` -> `expected string, ...`. */
@@ -118,6 +142,7 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
     user: one.user ?? null,
     password: source(one, 'password', `targets[${at}]`),
     privateKeyFile: resolved(one.privateKeyFile),
+    privateKeyPassphrase: source(one, 'privateKeyPassphrase', `targets[${at}]`),
     knownHostsFile: resolved(one.knownHostsFile),
     tls: one.tls,
     tlsPin: one.tlsPin ?? null,

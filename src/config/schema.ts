@@ -1,4 +1,5 @@
-/** What may stand in phd.yaml, with every default. Unknown keys are let through, so that newer files still load. */
+/** What may stand in phd.yaml, with every default. Unknown keys are let through, so that newer files
+ * still load; unknown-keys.ts names them. */
 import { z } from 'zod';
 
 const text = z.string().min(1, 'expected some text');
@@ -24,6 +25,9 @@ const target = z
     passwordEnv: text.optional(),
     passwordCommand: text.optional(),
     privateKeyFile: text.optional(),
+    privateKeyPassphraseFile: text.optional(),
+    privateKeyPassphraseEnv: text.optional(),
+    privateKeyPassphraseCommand: text.optional(),
     knownHostsFile: text.optional(),
     tls: z.enum(['none', 'explicit']).default('none'),
     tlsPin: z

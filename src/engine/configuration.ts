@@ -1,5 +1,5 @@
 /** Changes to the configuration, as the command line and the console make them: targets, keys, passphrases. */
-import { link, mkdir } from 'node:fs/promises';
+import { link, mkdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { YAMLMap, YAMLSeq } from 'yaml';
 import {
@@ -10,7 +10,13 @@ import {
   setConfigValue,
   writeClosedFile,
 } from '../config/edit-config.ts';
-import { configFileOf, loadConfig, parseConfig, readConfigText } from '../config/load-config.ts';
+import {
+  configFileOf,
+  loadConfig,
+  parseConfig,
+  readConfigText,
+  unknownKeyWarnings,
+} from '../config/load-config.ts';
 import { noSuchTarget } from '../config/named-target.ts';
 import { choosePlaces, preparePlaces } from '../config/places.ts';
 import { readPrivateKey, readSecret } from '../config/secrets.ts';
@@ -29,9 +35,24 @@ export async function openPlaces(env: NodeJS.ProcessEnv): Promise<Places> {
   return places;
 }
 
-/** All faults of phd.yaml, one line each, secrets that cannot be read included; never a secret itself. */
+/** Keys of phd.yaml that are not known, one line each with the one that may be meant. Throws CONFIG_INVALID. */
+export async function unknownConfigKeys(places: Places): Promise<string[]> {
+  const file = configFileOf(places);
+  const { slips, others } = unknownKeyWarnings(await readConfigText(file), file);
+  return [...slips, ...others];
+}
+
+/**
+ * All faults of phd.yaml, one line each, secrets that cannot be read included; never a secret itself. A file that is
+ * not there is a fault: nothing can be backed up with defaults alone.
+ */
 export async function checkConfig(places: Places, env: NodeJS.ProcessEnv): Promise<string[]> {
   const file = configFileOf(places);
+  const isThere = await stat(file).then(
+    () => true,
+    (error) => (error as NodeJS.ErrnoException).code !== 'ENOENT',
+  );
+  if (!isThere) return [`there is no ${file}: phd target add makes it, README shows the least form`];
   const { config, faults } = parseConfig(await readConfigText(file), file);
   if (config === undefined) return faults;
   const checks = secretChecks(config, env);
@@ -158,6 +179,10 @@ function secretChecks(config: Config, env: NodeJS.ProcessEnv): (() => Promise<un
                 `private key of target ${target.number} (${target.name})`,
               ),
           ]),
+      ...check(
+        target.privateKeyPassphrase,
+        `passphrase of the private key of target ${target.number} (${target.name})`,
+      ),
     ]),
     ...check(config.encryption.system, 'system passphrase'),
     ...check(config.encryption.master, 'master passphrase'),

@@ -59,7 +59,7 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
   const env = options.env ?? process.env;
   const places = choosePlaces(env, process.getuid?.() === 0);
   await preparePlaces(places);
-  const config = await loadConfig(places);
+  const config = await loadConfig(places, options.onNotice);
   const jobs = new JobsDb(path.join(places.stateDir, 'jobs.db'));
   let index: IndexDb;
   try {
@@ -77,13 +77,17 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
 
   async function openTarget(targetNumber: number): Promise<Storage> {
     const target = namedTarget(config, targetNumber);
-    const { password, privateKeyFile } = target;
+    const { password, privateKeyFile, privateKeyPassphrase } = target;
     const whose = `target ${target.number} (${target.name})`;
     const { openStorage } = await import('../storage/open-storage.ts');
     return openStorage(target, {
       password: async () => password && readSecret(password, `password of ${whose}`, env),
       privateKey: async () =>
         privateKeyFile && (await readPrivateKey(privateKeyFile, `private key of ${whose}`)).toString('utf8'),
+      privateKeyPassphrase: async () =>
+        privateKeyPassphrase &&
+        readSecret(privateKeyPassphrase, `passphrase of the private key of ${whose}`, env),
+      privateKeyName: `private key ${privateKeyFile} of ${whose}`,
       askHostKey: options.askHostKey ?? (async () => false),
       log: (text) => log(`${whose}: ${text}`),
     });

@@ -18,8 +18,10 @@ export type SecretSource =
 /** One target as phd.yaml names it; paths of local files are absolute, secrets are still sources. */
 export interface TargetConfig extends TargetSettings {
   password: SecretSource | null;
-  /** A key without a passphrase, mode 0600. */
+  /** OpenSSH or PEM, mode 0600. */
   privateKeyFile: string | null;
+  /** Null: the key has none. */
+  privateKeyPassphrase: SecretSource | null;
 }
 
 export interface BackupDefaults {

@@ -23,6 +23,8 @@ export interface SshLogin {
   settings: TargetSettings;
   password: string | null;
   privateKey: string | null;
+  /** Of the private key; null if it has none. */
+  passphrase: string | null;
   hostKeys: HostKeyCheck;
   log: (text: string) => void;
 }
@@ -349,13 +351,14 @@ async function connect(login: SshLogin): Promise<Client> {
 }
 
 function configOf(login: SshLogin, knownTypes: readonly string[]): ConnectConfig {
-  const { settings, password, privateKey } = login;
+  const { settings, password, privateKey, passphrase } = login;
   const intervalMs = Math.max(500, Math.min(15_000, Math.floor(settings.timeoutMs / 3)));
   return {
     host: settings.host ?? 'localhost',
     port: settings.port ?? 22,
     username: settings.user ?? 'root',
     ...(privateKey === null ? {} : { privateKey }),
+    ...(passphrase === null ? {} : { passphrase }),
     ...(password === null ? {} : { password }),
     tryKeyboard: false,
     readyTimeout: 0,

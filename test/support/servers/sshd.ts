@@ -14,7 +14,7 @@ import {
 } from './own-namespace.ts';
 
 export interface SshServer extends RunningServer {
-  /** OpenSSH private key of the test user, without passphrase. */
+  /** OpenSSH private key of the test user, under the passphrase that was asked for. */
   privateKey: string;
   /** `ssh-ed25519 AAAA...` */
   hostKey: string;
@@ -26,13 +26,19 @@ export interface SshServerOptions {
   port?: number;
   /** `sftp-server` flags, e.g. a list of refused requests. */
   sftpArguments?: string;
+  /** Of the private key; default: none. */
+  passphrase?: string;
 }
 
 export async function startSshServer(options: SshServerOptions = {}): Promise<SshServer> {
   const program = await requirePeer('sshd');
   const folders = await makeServerFolders('sshd');
   const hostKey = ssh2.utils.generateKeyPairSync('ed25519');
-  const userKey = ssh2.utils.generateKeyPairSync('ed25519');
+  const { passphrase } = options;
+  const userKey = ssh2.utils.generateKeyPairSync(
+    'ed25519',
+    passphrase === undefined ? {} : { passphrase, cipher: 'aes256-ctr', rounds: 16 },
+  );
   const hostKeyFile = path.join(folders.base, 'host_key');
   writeFileSync(hostKeyFile, hostKey.private, { mode: 0o600 });
   const keysFolder = path.join(folders.base, 'keys');
