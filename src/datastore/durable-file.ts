@@ -1,8 +1,8 @@
 /** Files that come to stay: made under a name nobody else has, synced, read back, renamed, folder synced. */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, link, lstat, open, readFile, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { type FileHandle, link, lstat, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { fromErrno, PhdError } from '../errors.ts';
 
 /** Errors of file systems without hard links (FAT, VMFS, some NFS and FUSE). */
@@ -74,6 +74,22 @@ export async function renameDurably(from: string, to: string, options: { replace
 }
 
 /**
+ * What writers of this file left when they were killed. A writer that lives has its file taken away and fails: two
+ * never want the same name but by mistake.
+ */
+async function removeLeftovers(path: string): Promise<void> {
+  const folder = dirname(path);
+  try {
+    for (const name of await readdir(folder)) {
+      const [, stem] = /^(.*)\.[0-9a-f]{8}\.part$/s.exec(name) ?? [];
+      if (stem === basename(path)) await rm(join(folder, name));
+    }
+  } catch (error) {
+    throw fromErrno(error, `cannot write ${path}`);
+  }
+}
+
+/**
  * Writes a small file that must not exist yet: temporary name, sync, read back, rename, folder sync.
  * Nothing stays behind on failure.
  * @throws PhdError EXISTS, NOT_FOUND, NO_SPACE, DIGEST_MISMATCH (read back otherwise than written), IO
@@ -85,6 +101,7 @@ export async function writeNewFile(path: string, bytes: Uint8Array): Promise<voi
       `${path} exists and is not overwritten: move it away or choose another name`,
     );
   }
+  await removeLeftovers(path);
   const temporary = `${path}.${randomBytes(4).toString('hex')}.part`;
   const file = await createNewFile(temporary);
   try {

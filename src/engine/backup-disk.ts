@@ -10,7 +10,7 @@ import type { BlockPool } from '../blocks/pool.ts';
 import { type OpenDisk, scanRegions } from '../blocks/scan-disk.ts';
 import { encryptStream } from '../crypt/message.ts';
 import type { SourceDisk } from '../datastore/source-vm.ts';
-import { fromErrno } from '../errors.ts';
+import { fromErrno, PhdError } from '../errors.ts';
 import type { Codec, Stamp } from '../model/archive.ts';
 import type { Storage, WriteResult } from '../storage/storage.ts';
 import { type BaseFull, mapsFolder } from './base-full.ts';
@@ -20,14 +20,18 @@ import { type DeltaFile, type DeltaRequest, deltaStream } from './delta-writer.t
 import { fullStream } from './full-writer.ts';
 import { type DiskMap, MapFileWriter, openMapFile } from './map-file.ts';
 import { type OnProgress, Progress } from './progress.ts';
+import type { RunClaim } from './run-claim.ts';
 import { deltaFileName, fullFileName } from './run-place.ts';
 import type { Scratch } from './scratch.ts';
 import { rereadSample, sourceChanged } from './source-watch.ts';
+
+const DAY_MS = 24 * 60 * 60 * 1000;
 
 /** What all disks of a run share. */
 export interface RunFacts {
   ctx: EngineContext;
   storage: Storage;
+  claim: RunClaim;
   runId: string;
   stamp: Stamp;
   /** Everything of a manifest that does not differ between the disks. */
@@ -193,10 +197,8 @@ export async function writeFull(
     };
     const delta = await writePart(run, `${folder}/${deltaFile}`, deltaStream(request), owed);
     await proveSource(map);
-    await storage.rename(`${folder}/${fullFile}${PART_SUFFIX}`, `${folder}/${fullFile}`);
-    owed.shift();
-    await storage.rename(`${folder}/${deltaFile}${PART_SUFFIX}`, `${folder}/${deltaFile}`);
-    owed.shift();
+    await nameArchive(run, `${folder}/${fullFile}`, owed);
+    await nameArchive(run, `${folder}/${deltaFile}`, owed);
     await fs.promises.rename(`${mapPath}${PART_SUFFIX}`, mapPath);
     const { vmUuid, scsiId, disk: diskName } = keyOf(run, source);
     run.ctx.jobs.recordFull({
@@ -231,7 +233,7 @@ export async function writeFull(
       changedPercent: 100,
     };
   } catch (error) {
-    await removeOwed(storage, owed);
+    await removeOwed(run, owed);
     await fs.promises.rm(`${mapPath}${PART_SUFFIX}`, { force: true });
     throw error;
   } finally {
@@ -248,7 +250,7 @@ export async function writeDelta(
   scan: ScanOutcome,
   proveSource: ProveSource,
 ): Promise<WrittenDisk> {
-  const { storage, stamp } = run;
+  const { stamp } = run;
   const { full } = scan.base;
   const names = {
     scsiId: source.scsiId,
@@ -271,8 +273,7 @@ export async function writeDelta(
     const delta = await writePart(run, `${folder}/${deltaFile}`, deltaStream(request), owed);
     progress.finish();
     await proveSource(scan.now);
-    await storage.rename(`${folder}/${deltaFile}${PART_SUFFIX}`, `${folder}/${deltaFile}`);
-    owed.shift();
+    await nameArchive(run, `${folder}/${deltaFile}`, owed);
     recordWritten(run, folder, deltaFile, delta);
     const { changedBlocks } = scan;
     tellIndex(run, folder, deltaFile, delta, { diskBytes: disk.geometry.diskBytes, changedBlocks });
@@ -289,7 +290,7 @@ export async function writeDelta(
         disk.geometry.blockCount === 0 ? 0 : (100 * scan.changedBlocks) / disk.geometry.blockCount,
     };
   } catch (error) {
-    await removeOwed(storage, owed);
+    await removeOwed(run, owed);
     throw error;
   }
 }
@@ -358,11 +359,11 @@ export async function writeMissingEmptyDelta(
   };
   try {
     const written = await writePart(run, `${full.folder}/${file}`, deltaStream(request), owed);
-    await run.storage.rename(`${full.folder}/${file}${PART_SUFFIX}`, `${full.folder}/${file}`);
+    await nameArchive(run, `${full.folder}/${file}`, owed);
     recordWritten(run, full.folder, file, written);
     return file;
   } catch (error) {
-    await removeOwed(run.storage, owed);
+    await removeOwed(run, owed);
     throw error;
   }
 }
@@ -417,7 +418,10 @@ async function newMapPath(ctx: EngineContext, fullId: string): Promise<string> {
   return path.join(folder, `${fullId}.map`);
 }
 
-/** A leftover `.part` of a killed run is thrown away and begun anew; names of runs are never reused. */
+/**
+ * Leftovers of this host are removed when its run begins, so a young `.part` may be in the making elsewhere.
+ * Throws EXISTS for such a one.
+ */
 async function writePart(
   run: RunFacts,
   finalPath: string,
@@ -425,14 +429,35 @@ async function writePart(
   owed: string[],
 ): Promise<WriteResult> {
   const partPath = `${finalPath}${PART_SUFFIX}`;
-  if (await run.storage.stat(partPath, run.signal)) await run.storage.remove(partPath);
+  const leftover = await run.storage.stat(partPath, run.signal);
+  if (leftover) {
+    const nowMs = run.ctx.clock.now().getTime();
+    if (nowMs - (leftover.modifiedMs ?? nowMs) < DAY_MS) {
+      const words = 'another host may be writing it: try again in a minute, or remove it';
+      throw new PhdError('EXISTS', `${partPath} is on target ${run.storage.number}, ${words}`);
+    }
+    await run.storage.remove(partPath);
+  }
+  run.claim.begun(partPath);
   owed.push(partPath);
   return await run.storage.write(partPath, source, { signal: run.signal });
 }
 
+/** Gives the first of the `.part` files that are owed its name. */
+async function nameArchive(run: RunFacts, finalPath: string, owed: string[]): Promise<void> {
+  const partPath = `${finalPath}${PART_SUFFIX}`;
+  await run.storage.rename(partPath, finalPath);
+  owed.shift();
+  run.claim.settled(partPath);
+}
+
 /** Best effort: the failure that brought us here is what gets reported; a `.part` is never taken for an archive. */
-async function removeOwed(storage: Storage, owed: readonly string[]): Promise<void> {
-  await Promise.allSettled(owed.map((partPath) => storage.remove(partPath)));
+async function removeOwed({ storage, claim }: RunFacts, owed: readonly string[]): Promise<void> {
+  const removals = owed.map(async (partPath) => {
+    if (await storage.stat(partPath)) await storage.remove(partPath);
+    claim.settled(partPath);
+  });
+  await Promise.allSettled(removals);
 }
 
 function recordWritten(run: RunFacts, folder: string, file: string, written: WriteResult): void {

@@ -25,6 +25,7 @@ import { DEFAULT_LEVEL } from './full-writer.ts';
 import { indexFolder } from './index-targets.ts';
 import { passphrasesToWrite } from './passphrase-order.ts';
 import type { OnProgress } from './progress.ts';
+import { RunClaim } from './run-claim.ts';
 import {
   chooseStamp,
   deltaFileName,
@@ -87,30 +88,47 @@ interface Planned {
 
 /**
  * Backs up a VM. A disk that fails is in `failed` and does not stop the others. Throws where nothing can be done at
- * all: NOT_FOUND, SOURCE_UNSUPPORTED, TARGET_*, CONFIG_INVALID, CANCELLED.
+ * all: NOT_FOUND, SOURCE_UNSUPPORTED, TARGET_*, CONFIG_INVALID, CANCELLED, LOCKED (this VM is
+ * being backed up to that target).
  */
 export async function backup(
   ctx: EngineContext,
   request: BackupRequest,
   hooks: OperationHooks = {},
 ): Promise<BackupResult> {
-  const { signal } = hooks;
   const onWarning = hooks.onWarning ?? (() => undefined);
   if (request.target !== undefined) namedTarget(ctx.config, request.target);
   const vm = await openSourceVm(request.folder, ctx.hostName, request.images, ctx.config.datastores);
   for (const notice of vm.notices) onWarning(notice);
-  const failed = [...vm.refused];
-  if (vm.disks.length === 0 && failed.length === 0) {
+  if (vm.disks.length === 0 && vm.refused.length === 0) {
     throw new PhdError('NOT_FOUND', `${request.folder} holds no virtual disk`);
   }
   const storage = await chooseTarget(ctx, request.target);
+  const claim = RunClaim.take(ctx.places.stateDir, vm, storage);
+  try {
+    await claim.removeLeftovers(onWarning);
+    return await backupClaimed(ctx, request, hooks, { vm, storage, claim });
+  } finally {
+    claim.release();
+  }
+}
+
+async function backupClaimed(
+  ctx: EngineContext,
+  request: BackupRequest,
+  hooks: OperationHooks,
+  { vm, storage, claim }: { vm: SourceVm; storage: Storage; claim: RunClaim },
+): Promise<BackupResult> {
+  const { signal } = hooks;
+  const onWarning = hooks.onWarning ?? (() => undefined);
+  const failed = [...vm.refused];
   const existing = await listVmArchives(storage, vm.uuid, signal);
   const scratch = await openScratch(ctx.places.stateDir);
   let pool: BlockPool | undefined;
   try {
     const mostBytes = Math.max(0, ...vm.disks.map((disk) => disk.sizeBytes));
     pool = new BlockPool(BLOCK_BYTES, Math.ceil(mostBytes / BLOCK_BYTES));
-    const run = await runFacts(ctx, request, hooks, { vm, storage, existing, pool, scratch });
+    const run = await runFacts(ctx, request, hooks, { vm, storage, claim, existing, pool, scratch });
     const watches = new Map<SourceDisk, SourceWatch>();
     const result: BackupResult = {
       vm: vm.vmName,
@@ -197,12 +215,13 @@ async function runFacts(
   found: {
     vm: SourceVm;
     storage: Storage;
+    claim: RunClaim;
     existing: VmArchives;
     pool: BlockPool;
     scratch: RunFacts['scratch'];
   },
 ): Promise<RunFacts> {
-  const { vm, storage, existing, pool, scratch } = found;
+  const { vm, storage, claim, existing, pool, scratch } = found;
   const now = ctx.clock.now();
   const codec = request.codec ?? ctx.config.backup.codec;
   const encrypt = request.encrypt ?? ctx.config.backup.encrypt;
@@ -212,6 +231,7 @@ async function runFacts(
   return {
     ctx,
     storage,
+    claim,
     runId,
     stamp,
     identity: {
