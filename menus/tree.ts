@@ -189,6 +189,21 @@ export const CONFIGURATION_MENU: Menu = {
   ],
 };
 
+export const STOP_MENU: Menu = {
+  id: 'stop',
+  title: 'Stop watching',
+  entries: [
+    { key: 'w', id: 'watch', label: 'Go on watching', help: 'back to the progress' },
+    {
+      key: 'l',
+      id: 'leave',
+      label: 'Leave it running',
+      help: 'it goes on without the console; Background status shows it again',
+    },
+    { key: 'c', id: 'cancel', label: 'Cancel it', help: 'end it now; retry goes on where it was' },
+  ],
+};
+
 export const ALL_MENUS: readonly Menu[] = [
   MAIN_MENU,
   RESTORE_MENU,
@@ -196,4 +211,5 @@ export const ALL_MENUS: readonly Menu[] = [
   FILTER_MENU,
   LOCKS_MENU,
   CONFIGURATION_MENU,
+  STOP_MENU,
 ];

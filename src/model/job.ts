@@ -47,7 +47,11 @@ export interface JobProgress {
   percent: number;
   bytes: number;
   totalBytes: number;
+  /** Over the last seconds. */
   bytesPerSecond: number;
+  /** Over the whole phase. */
+  meanBytesPerSecond?: number;
+  elapsedSeconds?: number;
   /** Null until it can be told. */
   remainingSeconds: number | null;
 }

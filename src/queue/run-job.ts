@@ -152,8 +152,7 @@ class AttemptRecord {
   #write(nowMs: number): void {
     if (this.#latest === undefined) return;
     this.#writtenMs = nowMs;
-    const { label, phase, percent, bytes, totalBytes, bytesPerSecond, remainingSeconds } = this.#latest;
-    const figures = { label, phase, percent, bytes, totalBytes, bytesPerSecond, remainingSeconds };
+    const { event: _, ...figures } = this.#latest;
     try {
       const isOurs = this.#queue.db.writeProgress(
         this.#job.id,

@@ -1,0 +1,189 @@
+/** Progress of jobs that run elsewhere. The screen may be left, closed or killed at any time: they go on. */
+import { STOP_MENU } from '../../menus/tree.ts';
+import { formatCount, formatSeconds } from '../../src/engine/display-text.ts';
+import { fromErrno } from '../../src/errors.ts';
+import type { Job, JobProgress } from '../../src/model/job.ts';
+import type { Desk } from '../desk.ts';
+import type { WatchRows } from '../dialogue.ts';
+import { fitted, type Row, span } from '../frame.ts';
+import type { Look } from '../look.ts';
+import {
+  amountText,
+  isOver,
+  markOfJob,
+  percentText,
+  phaseText,
+  rateText,
+  remainingText,
+} from './job-figures.ts';
+import { JobWatch } from './job-watch.ts';
+
+const LOOK_EVERY_MS = 1_000;
+/** Nobody is missed who starts the jobs before this. */
+const START_MS = 8_000;
+
+/** Shows these jobs until they have ended or are left to themselves, then how they ended. */
+export async function followJobs(desk: Desk, ids: readonly number[]): Promise<void> {
+  const { showEnd } = await import('./job-end.ts');
+  let followed = ids;
+  while (followed.length > 0) {
+    const isEnded = await watchJobs(desk, followed);
+    if (!isEnded) return;
+    followed = await showEnd(desk, followed);
+  }
+}
+
+/** True once all have ended, false when they were left running. */
+async function watchJobs(desk: Desk, ids: readonly number[]): Promise<boolean> {
+  const { whyWaiting } = await import('./job-waiting.ts');
+  const watch = new JobWatch(await desk.queue(), ids);
+  const startedMs = performance.now();
+  const isStuck = (): boolean =>
+    watch.running === undefined && watch.waiting.length > 0 && performance.now() - startedMs > START_MS;
+  for (;;) {
+    const answer = await desk.dialogue.watch({
+      title: titleOf(watch),
+      rows: (columns, rows) =>
+        progressRows(watch, { columns, rows }, desk.look, whyWaiting(watch, isStuck())),
+      refreshMs: LOOK_EVERY_MS,
+      isOver: () => {
+        watch.look();
+        return watch.jobs.every(isOver) && watch.fault === undefined ? 'ended' : undefined;
+      },
+      actions: [
+        { key: 'l', id: 'log', footer: 'log', help: 'the log of the job that runs' },
+        {
+          key: 's',
+          id: 'start',
+          footer: 'start now',
+          help: 'start what waits, without the daemon',
+          isOffered: isStuck,
+        },
+      ],
+      interrupt: 'stop',
+    });
+    if (answer === 'ended') return true;
+    if (answer === 'log') await showLog(desk, watch);
+    else if (answer === 'start') await startWaiting(desk, watch);
+    else if (answer === undefined || !(await isStaying(desk, watch))) {
+      desk.dialogue.notice('It goes on without this screen: see Background status.');
+      return false;
+    }
+  }
+}
+
+async function showLog(desk: Desk, watch: JobWatch): Promise<void> {
+  const job = watch.running ?? watch.jobs.at(-1);
+  if (job === undefined) return;
+  const { jobLog } = await import('./job-log.ts');
+  await jobLog(desk, job.id);
+}
+
+async function startWaiting(desk: Desk, watch: JobWatch): Promise<void> {
+  const { startNow } = await import('../../src/queue/start-now.ts');
+  try {
+    await startNow(
+      watch.queue,
+      watch.waiting.map(({ id }) => id),
+      desk.env,
+    );
+  } catch (error) {
+    await desk.dialogue.tell('Not started', [fromErrno(error, 'cannot start the job').message]);
+  }
+}
+
+/** What ^C asks; true if the person goes on watching. */
+async function isStaying(desk: Desk, watch: JobWatch): Promise<boolean> {
+  const chosen = await desk.dialogue.menu(STOP_MENU, { at: 'leave' });
+  if (chosen === 'leave') return false;
+  if (chosen !== 'cancel') return true;
+  const open = watch.jobs.filter((job) => !isOver(job));
+  const isSure = await desk.dialogue.confirm({
+    title: 'Cancel',
+    lines: [
+      `${formatCount(open.length, 'job')} will be ended.`,
+      'What is written so far stays as a .part: retry goes on from it.',
+    ],
+    question: 'Cancel now?',
+    isDestructive: true,
+  });
+  if (isSure) {
+    const { killJobs } = await import('./job-kill.ts');
+    await killJobs(
+      desk,
+      open.map(({ id }) => id),
+    );
+  }
+  return true;
+}
+
+function titleOf({ jobs }: JobWatch): string {
+  const kinds = new Set(jobs.map(({ kind }) => kind));
+  const [kind = 'job'] = kinds;
+  const name = kinds.size === 1 ? `${kind[0]?.toUpperCase()}${kind.slice(1)}` : 'Jobs';
+  return jobs.length === 1 ? `${name}, job ${jobs[0]?.id}` : `${name}: ${formatCount(jobs.length, 'job')}`;
+}
+
+/** Everything stands at a fixed place, so that a second changes only figures. */
+function progressRows(
+  watch: JobWatch,
+  size: { columns: number; rows: number },
+  look: Look,
+  whyWaiting: string,
+): WatchRows {
+  const { jobs, running, fault } = watch;
+  const shown = running ?? jobs.find((job) => !isOver(job)) ?? jobs.at(-1);
+  if (shown === undefined) return { rows: [[span(fault ?? 'The jobs were removed.', 'bad')]] };
+  const line = (text: string): Row => [span(fitted(text, size.columns, look).trimEnd())];
+  const { progress } = shown;
+  const isRunning = shown.state === 'running';
+  const state = !isRunning ? whyWaiting : progress === null ? 'beginning' : phaseText(progress);
+  const rows: Row[] = [
+    ...goalLines(shown).map(line),
+    line(jobs.length > 1 ? `${jobs.filter(isOver).length} of ${jobs.length} jobs done` : ''),
+    [span('State    '), span(fitted(state, size.columns - 9, look).trimEnd(), isRunning ? 'plain' : 'faint')],
+    ...figureLines(isRunning ? progress : null).map(line),
+    fault !== undefined
+      ? [span(fitted(fault, size.columns, look).trimEnd(), 'bad')]
+      : warningLine(shown.warningCount),
+  ];
+  const room = size.rows - rows.length - 1;
+  if (jobs.length > 1 && room > 1) rows.push([], ...jobLines(jobs, shown, room - 1, size.columns, look));
+  const isDrawn = jobs.length === 1;
+  return isDrawn && progress !== null ? { rows, gauge: progress.percent, rates: watch.rates } : { rows };
+}
+
+/** What goes where; never more than two lines. */
+function goalLines({ title }: Job): string[] {
+  const at = title.lastIndexOf(' to /');
+  return at < 0 ? [title, ''] : [title.slice(0, at), `to ${title.slice(at + 4)}`];
+}
+
+function figureLines(progress: JobProgress | null): string[] {
+  if (progress === null) return ['', '', ''];
+  const { percent, bytesPerSecond, meanBytesPerSecond, elapsedSeconds = 0, remainingSeconds } = progress;
+  const left = remainingText(remainingSeconds);
+  return [
+    `Done     ${`${Math.floor(percent)} %`.padEnd(13)}${amountText(progress)}`,
+    `Rate     ${rateText(bytesPerSecond).padEnd(13)}mean ${rateText(meanBytesPerSecond)}`,
+    `Elapsed  ${formatSeconds(elapsedSeconds).padEnd(13)}${left === '' ? '' : `remaining ${left}`}`,
+  ];
+}
+
+function warningLine(count: number): Row {
+  return count === 0 ? [] : [span(`${formatCount(count, 'warning')}: see the log`, 'warning')];
+}
+
+/** The jobs around the one under way. */
+function jobLines(jobs: readonly Job[], shown: Job, room: number, columns: number, look: Look): Row[] {
+  const at = jobs.indexOf(shown);
+  const top = Math.max(0, Math.min(at - 1, jobs.length - room));
+  return jobs.slice(top, top + room).map((job) => {
+    const head = `${String(job.id).padStart(6)}  ${job.state.padEnd(18)} `;
+    const percent = job.state === 'running' ? '' : percentText(job);
+    return [
+      span(head, markOfJob(job)),
+      span(fitted(`${percent.padEnd(6)} ${job.title}`, columns - head.length, look).trimEnd()),
+    ];
+  });
+}
