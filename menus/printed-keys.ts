@@ -11,6 +11,7 @@ import {
   READ_KEYS,
 } from './keys.ts';
 import { labelOf } from './menu.ts';
+import { PLAIN_TABLES, plainWordLine } from './plain-keys.ts';
 import { UNKNOWN_STATE } from './state.ts';
 import { ALL_MENUS } from './tree.ts';
 
@@ -28,7 +29,7 @@ const TABLES: readonly [string, readonly Binding[]][] = [
   ['A line to type', EDIT_KEYS],
 ];
 
-/** Every menu with its letters, then every key. */
+/** Every menu with its letters, then every key, then the words of the numbered dialogue. */
 export function printedKeys(): string[] {
   const menus = ALL_MENUS.flatMap((menu) => [
     menu.title,
@@ -43,5 +44,10 @@ export function printedKeys(): string[] {
     ...bindings.map((one) => `  ${keyLine(one)}`),
     '',
   ]);
-  return [...menus, ...keys].slice(0, -1);
+  const words = PLAIN_TABLES.flatMap(([title, lines]) => [
+    `Numbered dialogue (--plain): ${title.toLowerCase()}`,
+    ...lines.map((one) => `  ${plainWordLine(one)}`),
+    '',
+  ]);
+  return [...menus, ...keys, ...words].slice(0, -1);
 }

@@ -20,6 +20,8 @@ const LOOK_EVERY_MS = 1_000;
 const FAULT_STATUS = 70;
 
 interface Face extends Dialogue {
+  /** ^C as a signal: true if what is going on takes it. */
+  interrupt?(): boolean;
   close(): Promise<void>;
   closeNow(): void;
 }
@@ -83,12 +85,11 @@ async function openPlainFace(
   why: string | undefined,
 ): Promise<Face> {
   const { PlainFace } = await import('./plain/plain-face.ts');
-  return new PlainFace({
-    streams,
-    look: desk.look,
-    state: () => desk.state,
-    why: why ?? '',
-  }) as unknown as Face;
+  const state = async () => {
+    await desk.refreshState();
+    return desk.state;
+  };
+  return new PlainFace({ streams, look: desk.look, state, why: why ?? '' });
 }
 
 /** The terminal is given back first, whatever ends the process; the status says what it was. */
@@ -99,7 +100,10 @@ function holdSignals(face: Face, end: (status: number) => void, stderr: NodeJS.W
   const ours = new Map<string, () => void>();
   for (const [name, number] of Object.entries(SIGNALS)) {
     process.removeAllListeners(name);
-    const listener = (): void => end(128 + number);
+    const listener = (): void => {
+      if (name === 'SIGINT' && face.interrupt?.()) return;
+      end(128 + number);
+    };
     ours.set(name, listener);
     process.on(name, listener);
   }

@@ -13,6 +13,14 @@ export class ToMainMenu extends Error {
   }
 }
 
+/** Thrown out of any question when nobody can answer any more (the input of the numbered dialogue has ended). */
+export class EndOfInput extends ToMainMenu {
+  constructor() {
+    super();
+    this.name = 'EndOfInput';
+  }
+}
+
 /** A question that is put before others are answered may be withdrawn by a signal. */
 export interface Dialogue {
   readonly columns: number;

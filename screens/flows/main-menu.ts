@@ -2,7 +2,7 @@
 import { MAIN_MENU } from '../../menus/tree.ts';
 import { fromErrno } from '../../src/errors.ts';
 import type { Desk } from '../desk.ts';
-import { ToMainMenu } from '../dialogue.ts';
+import { EndOfInput, ToMainMenu } from '../dialogue.ts';
 
 type Flow = (desk: Desk) => Promise<void>;
 
@@ -18,18 +18,21 @@ const FLOWS: Record<string, () => Promise<Flow>> = {
   help: async () => (await import('./help.ts')).help,
 };
 
-/** Runs until the person quits. */
+/** Runs until the person quits, or nobody can answer any more. */
 export async function mainMenu(desk: Desk): Promise<void> {
   let at: string | undefined;
   for (;;) {
-    void desk.refreshState();
-    const chosen = await desk.dialogue.menu(MAIN_MENU, { at });
-    if (chosen === undefined || chosen === 'quit') {
-      if (await mayQuit(desk)) return;
-      continue;
+    try {
+      void desk.refreshState();
+      const chosen = await desk.dialogue.menu(MAIN_MENU, { at });
+      if (chosen !== undefined && chosen !== 'quit') {
+        at = chosen;
+        await runFlow(desk, FLOWS[chosen] as () => Promise<Flow>);
+      } else if (await mayQuit(desk)) return;
+    } catch (error) {
+      if (error instanceof EndOfInput) return;
+      if (!(error instanceof ToMainMenu)) throw error;
     }
-    at = chosen;
-    await runFlow(desk, FLOWS[chosen] as () => Promise<Flow>);
   }
 }
 
