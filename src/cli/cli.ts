@@ -20,6 +20,7 @@ export class Cli {
   /** Aborted by the first SIGINT or SIGTERM. */
   readonly signal: AbortSignal;
   #status = 0;
+  readonly #told = new Set<string>();
 
   constructor(env: NodeJS.ProcessEnv, streams: CliStreams, signal: AbortSignal) {
     this.env = env;
@@ -40,6 +41,13 @@ export class Cli {
   /** One line `phd: ...` on standard error. */
   warn(message: string): void {
     this.streams.stderr.write(`phd: ${escapeText(message)}\n`);
+  }
+
+  /** The same, but no line twice in one command: what cannot be seen is told by each disk. */
+  warnOnce(message: string): void {
+    if (this.#told.has(message)) return;
+    this.#told.add(message);
+    this.warn(message);
   }
 
   /** Opens the engine's context, runs `work` and closes it, whatever happens. */

@@ -1,7 +1,7 @@
 /** `phd list`: archives in the index, with every filter. */
 import type { Command } from 'commander';
 import type { EngineContext } from '../engine/context.ts';
-import { formatAge, formatBytes } from '../engine/display-text.ts';
+import { formatAge, formatBytes, formatCount } from '../engine/display-text.ts';
 import { GPG_MASTER_OFFSET } from '../engine/gpg-offset.ts';
 import type { ListedRow, ListFilter } from '../engine/list-archives.ts';
 import { type Cli, parseChoice, parseWhole } from './cli.ts';
@@ -48,6 +48,7 @@ export function registerList(program: Command, cli: Cli): void {
       await cli.withContext(async (context) => {
         const { requireTargets } = await import('../engine/request-check.ts');
         requireTargets(context, [filter.target ?? undefined]);
+        let isEmpty = true;
         for (let after: ListedRow | undefined; ; ) {
           const cursor = after && {
             stamp: after.stamp,
@@ -62,9 +63,12 @@ export function registerList(program: Command, cli: Cli): void {
           if (options.json) for (const row of rows) cli.printJson(jsonOf(row));
           else if (rows.length > 0) for (const line of tableOf(rows)) cli.print(line);
           after = rows.at(-1);
+          if (after !== undefined) isEmpty = false;
           if (rows.length < PAGE_ROWS || cli.signal.aborted) break;
         }
-        await tellAges(context, cli);
+        if (isEmpty) cli.warn(whyNothing(context));
+        if (!isEmpty || context.index.targets().some(({ triedMs }) => triedMs !== null))
+          await tellAges(context, cli);
       });
     });
 }
@@ -156,18 +160,37 @@ function jsonOf(row: ListedRow): Record<string, unknown> {
   };
 }
 
-/** Says which targets were never listed, are old or failed, and whether the clock can be right. */
+/** Says in a line each which targets were never listed, do not answer or have an old index, and if the clock is wrong. */
 async function tellAges(context: EngineContext, cli: Cli): Promise<void> {
   const { clockFault } = await import('../engine/index-targets.ts');
   const nowMs = context.clock.now().getTime();
-  for (const target of context.index.targets()) {
-    const place = `target ${target.number} (${target.name})`;
-    if (target.listedMs === null) cli.warn(`${place} was never listed completely: run phd index`);
-    else if (nowMs - target.listedMs > context.config.indexMaxAgeMinutes * MINUTE_MS) {
-      const why = target.error === null ? '' : `; last try: ${target.error}`;
-      cli.warn(`the index of ${place} is ${formatAge(nowMs - target.listedMs)} old${why}`);
-    }
+  const never: string[] = [];
+  const old: string[] = [];
+  for (const { number, name, listedMs, triedMs, error } of context.index.targets()) {
+    const who = `${number} (${name})`;
+    const age = listedMs === null ? null : formatAge(nowMs - listedMs);
+    if (error !== null) {
+      const tried = triedMs === null ? '' : ` ${formatAge(nowMs - triedMs)} ago`;
+      const known = age === null ? 'it was never listed' : `its index is ${age} old`;
+      cli.warn(`target ${who} could not be listed${tried}, ${known}: see phd target list`);
+    } else if (listedMs === null) never.push(who);
+    else if (nowMs - listedMs > context.config.indexMaxAgeMinutes * MINUTE_MS) old.push(`${who} ${age}`);
   }
+  if (never.length > 0) cli.warn(`never listed: target ${never.join(', ')}: run phd index`);
+  if (old.length > 0) cli.warn(`age of the index: target ${old.join(', ')}: phd index renews it`);
   const fault = clockFault(context);
   if (fault !== null) cli.warn(fault);
+}
+
+/** Why there is no row, in one line. */
+function whyNothing(context: EngineContext): string {
+  const { targets, file } = context.config;
+  if (targets.length === 0)
+    return `there is nothing to list: ${file} names no target; phd target add adds one`;
+  const states = context.index.targets();
+  if (states.every(({ listedMs, triedMs }) => listedMs === null && triedMs === null))
+    return 'there is nothing to list yet: the index was never made, run phd index';
+  const count = context.index.countArchives({});
+  if (count === 0) return 'there are no archives on the targets, as far as the index knows';
+  return `nothing matches; the index holds ${formatCount(count, 'archive')} in all`;
 }

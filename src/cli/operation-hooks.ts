@@ -21,7 +21,7 @@ export async function withHooks<T>(
         view.show({ ...event, ...namesOf(event.label), label: `${event.label} (${event.phase})` }),
       onWarning: (message) => {
         view.end();
-        cli.warn(message);
+        cli.warnOnce(message);
       },
     });
   } finally {

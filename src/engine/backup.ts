@@ -130,6 +130,12 @@ async function backupClaimed(
     pool = new BlockPool(BLOCK_BYTES, Math.ceil(mostBytes / BLOCK_BYTES));
     const run = await runFacts(ctx, request, hooks, { vm, storage, claim, existing, pool, scratch });
     const watches = new Map<SourceDisk, SourceWatch>();
+    // What cannot be seen of one disk can mostly not be seen of the others either.
+    const told = new Set<string>();
+    const warnOnce = (message: string): void => {
+      if (!told.has(message)) onWarning(message);
+      told.add(message);
+    };
     const result: BackupResult = {
       vm: vm.vmName,
       displayName: vm.displayName,
@@ -144,7 +150,7 @@ async function backupClaimed(
       for (const source of vm.disks) {
         await attempt(source, failed, signal, async () => {
           hooks.beforeDisk?.();
-          watches.set(source, await watchSource(vm, source, request, onWarning));
+          watches.set(source, await watchSource(vm, source, request, warnOnce));
           planned.push(await planDisk(run, request, source, existing, onWarning));
         });
       }
@@ -277,7 +283,7 @@ function watchSource(
     paths,
     assumeOff: request.assumeOff ?? false,
   };
-  return SourceWatch.begin(about, (unknown) => onWarning(`disk ${source.name}: ${unknown}`));
+  return SourceWatch.begin(about, onWarning);
 }
 
 /** FULL or DELTA, decided after the scan. */

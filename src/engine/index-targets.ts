@@ -12,6 +12,7 @@ import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
 import type { TargetConfig } from '../model/config.ts';
 import type { Storage, StorageEntry } from '../storage/storage.ts';
 import type { EngineContext } from './context.ts';
+import { formatAge } from './display-text.ts';
 import { withHeaders } from './index-headers.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -25,7 +26,8 @@ export interface IndexOptions {
   /** Numbers of targets; default: all. USAGE for one that is not configured. */
   targets?: readonly number[];
   /**
-   * `old`: only targets whose index is older than the setting; `changed` (default): all, without folders that
+   * `old`: only targets whose index is older than the setting, and without `targets` no dead one again that was tried
+   * within that time, so that it holds up one command and not all; `changed` (default): all, without folders that
    * cannot have changed; `all`: every folder.
    */
   scope?: 'old' | 'changed' | 'all';
@@ -114,6 +116,13 @@ async function indexTarget(
     result.outcome = 'fresh';
     return result;
   }
+  const triedAgoMs = triedMs - (state?.triedMs ?? Number.NEGATIVE_INFINITY);
+  const isTriedLately = triedAgoMs >= 0 && triedAgoMs < context.config.indexMaxAgeMinutes * MINUTE_MS;
+  if (options.scope === 'old' && options.targets === undefined && isTriedLately && state?.error != null) {
+    result.error = new PhdError('TARGET_UNREACHABLE', `${state.error} (tried ${formatAge(triedAgoMs)} ago)`);
+    result.outcome = 'failed';
+    return result;
+  }
   try {
     const storage = await context.storage(target.number);
     await new TargetListing(context, storage, result, options).run();
@@ -121,7 +130,7 @@ async function indexTarget(
     const { code, message } = fromErrno(error, 'cannot be listed');
     result.error = new PhdError(
       code === 'NOT_FOUND' ? 'TARGET_UNREACHABLE' : code,
-      `target ${target.number} (${target.name}): ${message}`,
+      `target ${target.number} (${target.name}): ${message.replace(`target ${target.number}: `, '')}`,
       { cause: error },
     );
     result.outcome = 'failed';

@@ -135,6 +135,9 @@ export function withVerify(context: Catalogue, row: ArchiveRow): VerifiedRow {
   };
 }
 
+/** So many runs after a date are named where there is none before. */
+const NEXT_RUNS = 3;
+
 /** All disks of one VM at one time. */
 export interface Run {
   vm: string;
@@ -166,8 +169,20 @@ export async function newestCompleteRun(
   const until = wanted.onOrBefore === undefined ? '' : ` on or before ${wanted.onOrBefore.replace('T', ' ')}`;
   throw new PhdError(
     'NOT_FOUND',
-    `there is no complete run of ${JSON.stringify(wanted.vm)}${until} in the index`,
+    `there is no complete run of ${JSON.stringify(wanted.vm)}${until} in the index${nextRuns(context, filter, wanted.onOrBefore)}`,
   );
+}
+
+/** The first runs after a stamp, in words; empty if there is none. */
+function nextRuns(context: EngineContext, filter: ArchiveFilter, after: Stamp | undefined): string {
+  if (after === undefined) return '';
+  const later: Stamp[] = [];
+  for (const stamp of stampsOf(context, filter)) {
+    if (stamp <= after) break;
+    later.push(stamp);
+  }
+  const next = later.slice(-NEXT_RUNS).reverse();
+  return next.length === 0 ? '' : `; the next are of ${next.join(', ').replaceAll('T', ' ')}`;
 }
 
 /**

@@ -150,7 +150,7 @@ describe('phd index and phd list', () => {
   it('an index that was never made is told', async () => {
     const { status, out, err } = await phd(['list']);
     expect({ status, out }).toEqual({ status: 0, out: [] });
-    expect(err[0]).toBe('phd: target 1 (local) was never listed completely: run phd index');
+    expect(err).toEqual(['phd: there is nothing to list yet: the index was never made, run phd index']);
   });
 
   it('cancelled ends with status 130', async () => {
