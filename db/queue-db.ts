@@ -117,6 +117,16 @@ export class QueueDb {
     ).map(jobOfRow);
   }
 
+  /** Numbers of all jobs whose line holds this text: what runs, what waits in its order, then the newest first. */
+  listed(part = ''): number[] {
+    return this.#all(
+      `SELECT id FROM jobs WHERE instr(lower(kind || ' ' || state || ' ' || title || ' ' || submitter), lower(@part)) > 0
+         ORDER BY state = 'running' DESC, state = 'waiting' DESC, iif(state = 'waiting', priority, 0),
+           iif(state = 'waiting', id, -id)`,
+      { part },
+    ).map(({ id }) => Number(id));
+  }
+
   /** The starts of a job, oldest first. */
   attempts(id: number): JobAttempt[] {
     return this.#all('SELECT * FROM job_attempts WHERE job_id = @id ORDER BY attempt', { id }).map((row) => ({

@@ -189,6 +189,47 @@ export const CONFIGURATION_MENU: Menu = {
   ],
 };
 
+export const LOCK_KIND_MENU: Menu = {
+  id: 'lock-kind',
+  title: 'For which jobs',
+  entries: [
+    { key: 'r', id: 'restore', label: 'Restores', help: 'restores and verify runs' },
+    { key: 'b', id: 'backup', label: 'Backups', help: 'backups and verify runs' },
+    { key: 'o', id: 'both', label: 'Both', help: 'all jobs' },
+    QUIT,
+  ],
+};
+
+export const DAEMON_MENU: Menu = {
+  id: 'daemon',
+  title: 'Daemon',
+  entries: [
+    {
+      key: 's',
+      id: 'start',
+      label: 'Start',
+      help: 'run queued jobs in the background from now on',
+      disabled: ({ daemon }) => (daemon === 'running' ? 'the daemon runs' : null),
+    },
+    {
+      key: 'p',
+      id: 'stop',
+      label: 'Stop after its jobs',
+      help: 'what runs is finished, nothing new starts',
+      disabled: ({ daemon }) => (daemon === 'not running' ? 'no daemon runs' : null),
+    },
+    {
+      key: 'n',
+      id: 'stop-now',
+      label: 'Stop now',
+      help: 'end its running jobs and the daemon at once',
+      disabled: ({ daemon }) => (daemon === 'not running' ? 'no daemon runs' : null),
+    },
+    LOG,
+    QUIT,
+  ],
+};
+
 export const STOP_MENU: Menu = {
   id: 'stop',
   title: 'Stop watching',
@@ -204,12 +245,72 @@ export const STOP_MENU: Menu = {
   ],
 };
 
+/** Where no target is set up. */
+export const FIRST_MENU: Menu = {
+  id: 'first',
+  title: 'Welcome to phd',
+  entries: [
+    {
+      key: 's',
+      id: 'set-up',
+      label: 'Set up now: a target, a datastore, passphrases',
+      help: 'a few questions make the configuration',
+    },
+    {
+      key: 'd',
+      id: 'demo',
+      label: 'Open the demo farm',
+      help: 'three small VMs in a temporary folder are backed up and restored; about ten seconds',
+    },
+    { key: 'l', id: 'later', label: 'Later: to the main menu', help: 'nothing is written' },
+  ],
+};
+
+/** After a target has failed its test. */
+export const FIRST_TEST_MENU: Menu = {
+  id: 'first-test',
+  title: 'The target does not work yet',
+  entries: [
+    { key: 'c', id: 'change', label: 'Change what was answered', help: 'the same questions again' },
+    { key: 't', id: 'test', label: 'Test again', help: 'once more as it is' },
+    { key: 'k', id: 'keep', label: 'Keep it as it is', help: 'go on; it can be changed later' },
+    { key: 'r', id: 'remove', label: 'Take it away again', help: 'out of the configuration' },
+  ],
+};
+
+export const TRANSPORT_MENU: Menu = {
+  id: 'transport',
+  title: 'Where do the archives of this target lie?',
+  entries: [
+    { key: 'v', id: 'vmfs', label: 'Folder of this host', help: 'VMFS, NFS, any local folder' },
+    { key: 'f', id: 'ftp', label: 'FTP server', help: 'FTP, with TLS if the server knows it' },
+    { key: 's', id: 'ssh', label: 'SSH server', help: 'SFTP with a password or a key' },
+    QUIT,
+  ],
+};
+
+export const AUTHENTICATION_MENU: Menu = {
+  id: 'authentication',
+  title: 'How does the SSH server know you?',
+  entries: [
+    { key: 'p', id: 'password', label: 'By a password', help: 'kept in a file of mode 0600' },
+    { key: 'k', id: 'key', label: 'By a private key', help: 'a file of this host' },
+    QUIT,
+  ],
+};
+
 export const ALL_MENUS: readonly Menu[] = [
+  FIRST_MENU,
+  FIRST_TEST_MENU,
+  TRANSPORT_MENU,
+  AUTHENTICATION_MENU,
   MAIN_MENU,
   RESTORE_MENU,
   SEARCH_MENU,
   FILTER_MENU,
   LOCKS_MENU,
   CONFIGURATION_MENU,
+  LOCK_KIND_MENU,
+  DAEMON_MENU,
   STOP_MENU,
 ];

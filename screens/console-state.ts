@@ -5,6 +5,7 @@ import type { Queue } from '../src/queue/queue.ts';
 
 /** `isChanged` false: jobs.db is as it was, so only the daemon, which may die without a word, is asked after. */
 export function readState(queue: Queue, before: ConsoleState, isChanged: boolean): ConsoleState {
+  queue.requirePresent();
   const isRunning = queue.isDaemonRunning();
   const daemon = !isRunning ? 'not running' : queue.db.daemon()?.stopRequest ? 'stopping' : 'running';
   if (!isChanged && before.jobs !== null && before.jobs.running === 0) return { ...before, daemon };

@@ -1,6 +1,5 @@
 /** How jobs ended: figures and one verdict line for each, what to do about a failure, retry and salvage. */
 import { formatCount } from '../../src/engine/display-text.ts';
-import { fromErrno } from '../../src/errors.ts';
 import type { Job } from '../../src/model/job.ts';
 import type { Desk } from '../desk.ts';
 import type { ListSource, WatchRows } from '../dialogue.ts';
@@ -9,6 +8,7 @@ import type { Look } from '../look.ts';
 import { adviceFor } from './advice.ts';
 import { endOf, hasFailed, markOfJob, mayBeRetried } from './job-figures.ts';
 import { JobWatch } from './job-watch.ts';
+import { tellFailure } from './tell-failure.ts';
 
 /** Figures that stand still need no look; this only lets the clock of the screen run. */
 const REFRESH_MS = 60_000;
@@ -140,16 +140,10 @@ function sourceOf(jobs: readonly Job[]): ListSource<Job> {
 export async function retryNow(desk: Desk, { queue }: JobWatch, jobs: readonly Job[]): Promise<number[]> {
   const started: number[] = [];
   const { startNow } = await import('../../src/queue/start-now.ts');
-  try {
+  await tellFailure(desk, 'Not retried', async () => {
     for (const { id } of jobs) started.push(queue.retry(id).id);
-  } catch (error) {
-    await desk.dialogue.tell('Not retried', [fromErrno(error, 'cannot retry').message]);
-  }
-  try {
-    await startNow(queue, started, desk.env);
-  } catch (error) {
-    await desk.dialogue.tell('Not started', [fromErrno(error, 'cannot start the job').message]);
-  }
+  });
+  await tellFailure(desk, 'Not started', () => startNow(queue, started, desk.env));
   return started;
 }
 
@@ -180,13 +174,11 @@ async function salvage(desk: Desk, { queue }: JobWatch, job: Job): Promise<reado
     import('../../src/queue/submitter.ts'),
     import('../../src/queue/start-now.ts'),
   ]);
-  try {
+  const started = await tellFailure(desk, 'Not started', async () => {
     const request = { ...readRequest('restore', job), salvage: true };
     const ids = queue.submit('restore', [request], submitterOf(desk.env)).map(({ id }) => id);
     await startNow(queue, ids, desk.env);
     return ids;
-  } catch (error) {
-    await desk.dialogue.tell('Not started', [fromErrno(error, 'cannot queue the job').message]);
-    return [];
-  }
+  });
+  return started ?? [];
 }

@@ -1,7 +1,6 @@
 /** Progress of jobs that run elsewhere. The screen may be left, closed or killed at any time: they go on. */
 import { STOP_MENU } from '../../menus/tree.ts';
 import { formatCount, formatSeconds } from '../../src/engine/display-text.ts';
-import { fromErrno } from '../../src/errors.ts';
 import type { Job, JobProgress } from '../../src/model/job.ts';
 import type { Desk } from '../desk.ts';
 import type { WatchRows } from '../dialogue.ts';
@@ -17,6 +16,7 @@ import {
   remainingText,
 } from './job-figures.ts';
 import { JobWatch } from './job-watch.ts';
+import { tellFailure } from './tell-failure.ts';
 
 const LOOK_EVERY_MS = 1_000;
 /** Nobody is missed who starts the jobs before this. */
@@ -81,15 +81,8 @@ async function showLog(desk: Desk, watch: JobWatch): Promise<void> {
 
 async function startWaiting(desk: Desk, watch: JobWatch): Promise<void> {
   const { startNow } = await import('../../src/queue/start-now.ts');
-  try {
-    await startNow(
-      watch.queue,
-      watch.waiting.map(({ id }) => id),
-      desk.env,
-    );
-  } catch (error) {
-    await desk.dialogue.tell('Not started', [fromErrno(error, 'cannot start the job').message]);
-  }
+  const ids = watch.waiting.map(({ id }) => id);
+  await tellFailure(desk, 'Not started', () => startNow(watch.queue, ids, desk.env));
 }
 
 /** What ^C asks; true if the person goes on watching. */

@@ -24,6 +24,7 @@ export class JobWatch {
 
   look(): void {
     try {
+      this.queue.requirePresent();
       this.queue.settleInterrupted();
       this.jobs = this.#ids.flatMap((id) => this.queue.db.job(id) ?? []);
       this.fault = undefined;

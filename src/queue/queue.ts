@@ -1,5 +1,5 @@
 /** What people and programs do with jobs: queue, look at, kill, retry, remove. The daemon starts them (daemon.ts). */
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { ExclusiveLock } from '../../db/exclusive-lock.ts';
 import { QueueDb } from '../../db/queue-db.ts';
@@ -27,6 +27,7 @@ export class Queue {
   readonly db: QueueDb;
   readonly places: Places;
   readonly clock: Clock;
+  readonly #inode: bigint | undefined;
 
   /** Opens the queue of these places. Throws IO, NO_SPACE, FORMAT_UNSUPPORTED. */
   constructor(places: Places, clock: Clock = systemClock) {
@@ -38,6 +39,7 @@ export class Queue {
       throw fromErrno(error, `cannot make folder ${this.#logFolder}`);
     }
     this.db = new QueueDb(path.join(places.stateDir, 'jobs.db'));
+    this.#inode = inodeOf(this.db.file);
   }
 
   /** Queues one job for each request; several become a group. Throws USAGE, NO_SPACE, IO. */
@@ -69,6 +71,12 @@ export class Queue {
   /** UTC, ISO 8601. */
   now(): string {
     return this.clock.now().toISOString();
+  }
+
+  /** Throws IO if jobs.db is no longer the file that was opened: what is read from it would be the past. */
+  requirePresent(): void {
+    if (inodeOf(this.db.file) === this.#inode) return;
+    throw new PhdError('IO', `${this.db.file} was removed or replaced: start phd again`);
   }
 
   /** Running jobs whose process is gone become interrupted; returns them. Safe at any time, by anyone. */
@@ -181,4 +189,8 @@ export class Queue {
       throw fromErrno(error, `cannot remove ${this.logFileOf(id)}`);
     }
   }
+}
+
+function inodeOf(file: string): bigint | undefined {
+  return statSync(file, { bigint: true, throwIfNoEntry: false })?.ino;
 }

@@ -95,6 +95,24 @@ export function titleOf<Kind extends JobKind>(kind: Kind, request: Requests[Kind
   return others.length === 0 ? first : `${first} and ${others.length} more`;
 }
 
+/** What a job is about in two or three words, for lists: the disk, the VM folder, the archives. */
+export function subjectOf(job: Job): string {
+  try {
+    if (job.kind === 'backup') return path.basename(readRequest('backup', job).folder);
+    if (job.kind === 'restore') {
+      const { archive: from, name } = readRequest('restore', job);
+      return name ?? parseArchiveName(path.basename(from))?.disk ?? path.basename(from);
+    }
+    const verify = readRequest('verify', job);
+    if ('disk' in verify) return path.basename(verify.disk);
+    if ('target' in verify) return `target ${verify.target}`;
+    const [first = '', ...others] = verify.archives;
+    return others.length === 0 ? path.basename(first) : `${verify.archives.length} archives`;
+  } catch {
+    return job.title;
+  }
+}
+
 /**
  * What a job writes and no other may write at the same time: the disk of a restore, the archives of a VM. Null if it
  * only reads. Jobs whose request cannot be read conflict with none: they fail when they run.
