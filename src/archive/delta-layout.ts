@@ -37,8 +37,10 @@ export function parseTrailer(bytes: Buffer, fileBytes: number): DeltaTrailer {
       'the DELTA has no end: it is arriving or cut, or it is no DELTA of this program',
     );
   }
-  if (fields[1] !== '1')
-    throw new PhdError('FORMAT_UNSUPPORTED', `DELTA version ${fields[1]} is newer than this program`);
+  const [, version = ''] = fields;
+  if (version !== '1' && /^\d{1,9}$/.test(version)) {
+    throw new PhdError('FORMAT_UNSUPPORTED', `DELTA version ${version} is newer than this program`);
+  }
   const [manifestOffset, manifestBytes, headBytes, size] = [2, 3, 5, 7].map((at) =>
     parseDecimal(fields[at] ?? '', 'trailer'),
   );

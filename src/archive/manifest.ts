@@ -245,8 +245,11 @@ function requirePlainName(name: string): void {
 }
 
 function requireVersion(first: RecordLine | undefined, key: string, what: string): void {
-  if (first?.key !== key) throw new PhdError('ARCHIVE_DAMAGED', `not the record of a ${what}`);
-  if (first.fields[0] !== '1') {
-    throw new PhdError('FORMAT_UNSUPPORTED', `${what} version ${first.fields[0]} is newer than this program`);
+  const [version = ''] = first?.fields ?? [];
+  if (first?.key !== key || !/^\d{1,9}$/.test(version)) {
+    throw new PhdError('ARCHIVE_DAMAGED', `not the record of a ${what}`);
+  }
+  if (version !== '1') {
+    throw new PhdError('FORMAT_UNSUPPORTED', `${what} version ${version} is newer than this program`);
   }
 }

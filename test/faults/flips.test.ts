@@ -304,6 +304,14 @@ describe('archives that stand for others', () => {
     farm.put();
   });
 
+  it('a turned bit in the version of a DELTA is told in one plain line', async () => {
+    const version = 8 * (farm.delta.bytes.length - 512 + 'phd-delta-end '.length);
+    const codes: string[] = [];
+    for (const bit of [1, 5, 8 + 5])
+      codes.push(await withFlip(farm.delta, version + bit, () => refused(farm.delta)));
+    expect(codes).toEqual(['FORMAT_UNSUPPORTED', 'ARCHIVE_DAMAGED', 'ARCHIVE_DAMAGED']);
+  });
+
   it('an empty DELTA under the name of a DELTA is refused', async () => {
     writeFileSync(farm.delta.path, farm.empty.bytes);
     expect(await refused(farm.delta)).toBe('ARCHIVE_DAMAGED');
