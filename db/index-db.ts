@@ -6,13 +6,7 @@ import { rmSync } from 'node:fs';
 import type Database from 'better-sqlite3';
 import { PhdError } from '../src/errors.ts';
 import type { ArchiveName, Stamp, Transport } from '../src/model/archive.ts';
-import {
-  type ArchiveCursor,
-  type ArchiveFilter,
-  archiveQuery,
-  matchNames,
-  type Query,
-} from './archive-filter.ts';
+import { type ArchiveCursor, type ArchiveFilter, archiveQuery, type Query } from './archive-filter.ts';
 import type { OrderPage } from './archive-order.ts';
 import {
   ARCHIVE_COLUMNS,
@@ -33,6 +27,7 @@ import {
 } from './archive-rows.ts';
 import { fold, trigramQuery } from './fold.ts';
 import { INDEX_MIGRATIONS } from './index-schema.ts';
+import { matchNames, nameCondition } from './name-match.ts';
 import type { NamePage } from './name-order.ts';
 import { fromSqlite, isDamaged, openDatabase } from './open-database.ts';
 
@@ -663,7 +658,7 @@ export class IndexDb {
     ).run(place);
   }
 
-  /** A statement of the writing side, compiled once. */
+  /** A statement that is compiled once. */
   #statement(sql: string): Database.Statement {
     let statement = this.#statements.get(sql);
     if (statement === undefined) {
@@ -779,20 +774,9 @@ export class IndexDb {
     add('a.scsi_id = @scsiId', 'scsiId', filter.scsiId);
     const targets = filter.targets === undefined ? undefined : JSON.stringify(filter.targets);
     add('a.target_number IN (SELECT value FROM json_each(@targets))', 'targets', targets);
-    for (const [table, column, names] of [
-      ['vm', 'vm_id', 'vms'],
-      ['disk', 'disk_id', 'disks'],
-    ] as const) {
-      const match = matchNames(this.#database, table, filter);
-      if (match.kind === 'few') {
-        add(`a.${column} IN (SELECT value FROM json_each(@${column}))`, column, JSON.stringify(match.ids));
-      } else if (match.kind === 'many') {
-        add(
-          `(SELECT instr(folded, @${column}) FROM ${names} WHERE id = a.${column}) > 0`,
-          column,
-          match.part,
-        );
-      }
+    for (const table of ['vm', 'disk'] as const) {
+      const test = nameCondition(table, matchNames(this.#database, table, filter), values);
+      if (test !== undefined) tests.push(test);
     }
     return tests.map((test) => ` AND ${test}`).join('');
   }
@@ -809,11 +793,11 @@ export class IndexDb {
   }
 
   #numbers(): number[] {
-    return this.#database.prepare('SELECT number FROM targets ORDER BY number').pluck().all() as number[];
+    return this.#statement('SELECT number FROM targets ORDER BY number').pluck().all() as number[];
   }
 
   #rows(sql: string, values: Record<string, string | number | null> = {}): SqlRow[] {
-    return this.#guard(() => this.#database.prepare(sql).all(values) as SqlRow[]);
+    return this.#guard(() => this.#statement(sql).all(values) as SqlRow[]);
   }
 
   #run(sql: string, values: Record<string, string | number | null>): void {

@@ -121,6 +121,7 @@ type Row = Record<string, string | number>;
 export class JobsDb {
   readonly file: string;
   readonly #database: Database.Database;
+  readonly #statements = new Map<string, Database.Statement>();
 
   /** Opens or makes the file. Throws IO, FORMAT_UNSUPPORTED (made by a newer program). */
   constructor(file: string) {
@@ -231,7 +232,12 @@ export class JobsDb {
 
   #all(sql: string, values: Record<string, string | number | null>): Row[] {
     try {
-      return this.#database.prepare(sql).all(values) as Row[];
+      let statement = this.#statements.get(sql);
+      if (statement === undefined) {
+        statement = this.#database.prepare(sql);
+        this.#statements.set(sql, statement);
+      }
+      return statement.all(values) as Row[];
     } catch (error) {
       throw fromSqlite(error, `cannot read ${this.file}`);
     }

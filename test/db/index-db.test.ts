@@ -360,15 +360,41 @@ describe('100,000 archives of 10,000 names', () => {
     expect(first).toBe(sevens.map((vm) => `west${vm}`).sort()[0]);
   });
 
+  it.each<[string, ArchiveFilter]>([
+    ['names that are not among the newest archives', { vmPart: 'west' }],
+    ['their FULLs', { vmPart: 'west', kind: 'full' }],
+    ['on one target', { vmPart: 'w', targets: [2] }],
+    ['in a range of time', { vmPart: 'west', from: '2026-02-01T00:00', to: '2026-03-31T00:00' }],
+    ['names that all archives hold', { diskPart: 'disk' }],
+    ['parts of both names', { vmPart: 'west', diskPart: '7' }],
+    ['both parts in many names', { vmPart: 'west', diskPart: 'disk' }],
+  ])('pages of %s are pages of the whole list', (_, filter) => {
+    const all = [...large.archiveIds(filter)];
+    expect(all.length).toBeGreaterThan(500);
+    const idsOf = (rows: ArchiveRow[]) => rows.map((row) => row.id);
+    for (const at of [0, 1, 250, all.length - 60, all.length - 20]) {
+      const [edge] = large.archivesById(all.slice(at, at + 1));
+      const after = edge === undefined ? {} : { after: cursorOf(edge) };
+      expect(idsOf(large.listArchives(filter, { limit: 50, ...after }))).toEqual(all.slice(at + 1, at + 51));
+      expect(idsOf(large.listArchives(filter, { limit: 50, backward: true, ...after }))).toEqual(
+        all.slice(Math.max(0, at - 50), at),
+      );
+    }
+    expect(idsOf(large.listArchives(filter, { limit: 50, backward: true }))).toEqual(all.slice(-50));
+  });
+
   it('no filter walks the table of archives, and a broad one sorts nothing', () => {
     const database = new Database(file, { readonly: true });
     const march = { from: '2026-03-01T00:00', to: '2026-04-01T00:00' };
     const cases: [ArchiveFilter, string][] = [
       [{}, 'archives_by_time'],
-      [{ vmPart: 'w', targets: [1, 2] }, 'archives_by_time'],
+      [{ targets: [1, 2] }, 'archives_by_time'],
       [{ vmPart: 'west123' }, 'archives_by_vm'],
       [{ diskPart: 'disk77' }, 'archives_by_disk'],
-      [{ vmPart: 'w', targets: [2], kind: 'full', ...march }, 'archives_by_time'],
+      [{ targets: [2], kind: 'full', ...march }, 'archives_by_time'],
+      [{ diskPart: 'd' }, 'INTEGER PRIMARY KEY'],
+      [{ vmPart: 'w' }, 'archives_by_vm'],
+      [{ vmPart: 'w', ...march, kind: 'full' }, 'archives_by_vm'],
       [{ vmPart: 'nowhere' }, 'archives_by_vm'],
     ];
     for (const [filter, wanted] of cases) {
