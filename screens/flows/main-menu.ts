@@ -21,8 +21,13 @@ const FLOWS: Record<string, () => Promise<Flow>> = {
 /** Runs until the person quits, or nobody can answer any more. */
 export async function mainMenu(desk: Desk): Promise<void> {
   let at: string | undefined;
+  let isFirst = true;
   for (;;) {
     try {
+      if (isFirst) {
+        isFirst = false;
+        await runFlow(desk, async () => (await import('./first-start.ts')).firstStart);
+      }
       void desk.refreshState();
       const chosen = await desk.dialogue.menu(MAIN_MENU, { at });
       if (chosen !== undefined && chosen !== 'quit') {
@@ -42,6 +47,7 @@ export async function runFlow(desk: Desk, load: () => Promise<Flow>): Promise<vo
     const flow = await load();
     await flow(desk);
   } catch (error) {
+    if (error instanceof EndOfInput) throw error;
     if (error instanceof ToMainMenu) return;
     const failure = fromErrno(error, 'fault in the program');
     await desk.dialogue

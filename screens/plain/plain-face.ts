@@ -96,7 +96,7 @@ export class PlainFace implements Dialogue {
     isSecret,
     fault,
   }: AskSpec): Promise<string | undefined> {
-    this.#printHead(title, lines);
+    this.#printQuestion(title, lines);
     const shown = preset === '' || isSecret ? '' : ` [${preset}]`;
     for (;;) {
       const line = isSecret
@@ -119,7 +119,7 @@ export class PlainFace implements Dialogue {
   async confirm({ title, lines, question, isDestructive, preset }: ConfirmSpec): Promise<boolean> {
     const isYes = isDestructive ? false : (preset ?? true);
     if (isDestructive) await this.#talk.input.dropTypedAhead();
-    this.#printHead(title, lines);
+    this.#printQuestion(title, lines);
     for (;;) {
       const line = await this.#talk.question(`${question} (yes/no) [${isYes ? 'yes' : 'no'}]: `);
       const said = plainAction([PLAIN_CONFIRM], line)?.action;
@@ -200,6 +200,11 @@ export class PlainFace implements Dialogue {
 
   closeNow(): void {
     this.#talk.close();
+  }
+
+  #printQuestion(title: string, lines: readonly Line[]): void {
+    this.#talk.headOnce(title);
+    for (const line of lines) this.#talk.print(line);
   }
 
   #printHead(title: string, lines: readonly Line[]): void {

@@ -24,6 +24,7 @@ export class PlainTalk {
   /** The question that stands open, printed again after a notice. */
   #prompt: string | undefined;
   #onInterrupt: (() => void) | undefined;
+  #title = '';
 
   constructor({ stdin, stdout }: TalkStreams, look: Look) {
     this.input = new LineInput(stdin);
@@ -62,6 +63,12 @@ export class PlainTalk {
   head(title: string): void {
     this.print('');
     this.print(title);
+    this.#title = title;
+  }
+
+  /** The same for questions that follow one another under one title: it is printed once. */
+  headOnce(title: string): void {
+    if (title !== this.#title) this.head(title);
   }
 
   /** Something said between question and answer. */

@@ -1,7 +1,7 @@
 /** Changes to the configuration, as the command line and the console make them: targets, keys, passphrases. */
 import { link, mkdir, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { YAMLMap, YAMLSeq } from 'yaml';
+import { parseDocument, YAMLMap, YAMLSeq } from 'yaml';
 import {
   editConfig,
   getConfigValue,
@@ -83,6 +83,58 @@ export async function addTarget(places: Places, target: TargetChange & { number:
     if (node instanceof YAMLSeq) node.add(document.createNode(settings));
     else document.set('targets', document.createNode([settings]));
   });
+}
+
+/** Comments that a new configuration begins with; what is left out has its default. */
+const FIRST_TEXT = `# Configuration of phd. What is left out has its default: phd config get KEY tells it.
+# Paths are relative to this file. Secrets stand in files of their own, of mode 0600.
+
+# Where archives are kept. Transport: vmfs (any folder of this host), ftp or ssh.
+targets:
+
+# Folders in which virtual disks live.
+datastores: []
+`;
+const LAST_TEXT = `
+# backup:
+#   target: 1            where backups go
+#   codec: gzip          gzip, zstd or lzop
+#   encrypt: false       needs the passphrases
+# index:
+#   maxAgeMinutes: 15    older lists are made anew when a restore begins
+# jobs:
+#   atOnce: 1            jobs that the daemon runs at the same time, 4 at most
+`;
+
+/**
+ * Makes phd.yaml with its first target and comments; where the file is there already, the target is added to it.
+ * Throws EXISTS if the number is taken, CONFIG_INVALID.
+ */
+export async function beginConfiguration(
+  places: Places,
+  target: TargetChange & { number: number },
+): Promise<string> {
+  const file = configFileOf(places);
+  if ((await readConfigText(file)) !== '') {
+    await addTarget(places, target);
+    return file;
+  }
+  const document = parseDocument(FIRST_TEXT);
+  const settings = Object.fromEntries(Object.entries(target).filter(([, value]) => value !== null));
+  document.set('targets', document.createNode([settings]));
+  const text = document.toString({ lineWidth: 0 }) + LAST_TEXT;
+  const [fault] = parseConfig(text, file).faults;
+  if (fault !== undefined) throw new PhdError('CONFIG_INVALID', `not written: ${fault}`);
+  await writeClosedFile(file, text);
+  return file;
+}
+
+/** Keeps the password of a target in a file of its own (0600); returns its name for `passwordFile`. Throws IO. */
+export async function keepTargetPassword(places: Places, number: number, password: string): Promise<string> {
+  const name = path.join('secrets', `target${number}`);
+  await mkdir(path.join(places.configDir, 'secrets'), { recursive: true, mode: 0o700 });
+  await writeClosedFile(path.join(places.configDir, name), `${password}\n`);
+  return name;
 }
 
 /** Changes settings of a target. Throws USAGE (no such target), CONFIG_INVALID. */

@@ -12,6 +12,9 @@ afterEach(async () => {
 
 it('opens the program, presses keys, reads the screen, and sees it end', async () => {
   home = makeTempHome();
+  home.writeConfig(
+    `targets: [ { number: 1, name: local, transport: vmfs, path: ${home.folder('archives')} } ]\n`,
+  );
   const console_ = open({ args: ['--thin'], env: home.env });
   await console_.waitFor('Main menu');
   await console_.waitFor('> E  Restore');
