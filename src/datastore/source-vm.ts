@@ -121,7 +121,7 @@ export async function openSourceVm(
     folder: root,
     vmName,
     displayName: vmx?.values.get('displayname')?.trim() || vmName,
-    uuid: vmxUuid(vmx?.values.get('uuid.bios')) ?? uuidV5(`file://${hostName}${root}`, uuidV5.URL),
+    uuid: uuidOfVm(vmx, hostName, root),
     files: [],
     disks: [],
     refused: [],
@@ -141,6 +141,11 @@ export async function openSourceVm(
   await openDisks([...numbered, ...extra], vm);
   vm.files = await collectVmFiles(root, entries, { vmxName, nvramName: vmx?.values.get('nvram') }, vm);
   return vm;
+}
+
+/** uuid.bios of the VMX in lower case; where it has none, a UUIDv5 of host and (real) folder. */
+export function uuidOfVm(vmx: Vmx | null, hostName: string, folder: string): string {
+  return vmxUuid(vmx?.values.get('uuid.bios')) ?? uuidV5(`file://${hostName}${folder}`, uuidV5.URL);
 }
 
 /**

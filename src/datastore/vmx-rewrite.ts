@@ -1,5 +1,5 @@
 /** The VMX of a VM restored elsewhere: same machine, new place, each changed line shown. Pure. */
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { isPlainName } from './plain-name.ts';
 import {
   escapeValue,
@@ -44,9 +44,12 @@ export interface RewrittenVmx {
 const STALE_KEYS =
   /^(sched\.swap\.derivedname|sched\.swap\.dir|migrate\.hostlog.*|checkpoint\.vmstate.*|workingdir)$/;
 const DEVICE_FILE_KEY = /^((?:scsi|sata|ide|nvme)\d+:\d+|floppy\d+|serial\d+|parallel\d+)\.filename$/;
-/** The range VMware leaves for addresses set by hand: 00:50:56:00:00:00 to 00:50:56:3f:ff:ff. */
-function staticMac(): string {
-  const [first, second, third] = randomBytes(3);
+/**
+ * An address for one card of the copy, from the range VMware leaves for those set by hand (00:50:56:00:00:00 to
+ * 00:50:56:3f:ff:ff). It follows from the UUID, so that what was shown is what is written.
+ */
+function staticMac(uuid: string, key: string): string {
+  const [first, second, third] = createHash('sha256').update(`${uuid} ${key}`).digest();
   return [
     '00',
     '50',
@@ -83,8 +86,9 @@ function changeDisks(vmx: Vmx, disks: readonly VmxDisk[], rewrite: VmxRewrite, c
 function changeIdentity(vmx: Vmx, rewrite: VmxRewrite, changes: Changes): void {
   changes.set('uuid.action', rewrite.identity === 'new' ? 'create' : 'keep');
   const isNew = rewrite.identity === 'new';
+  const newUuid = rewrite.newUuid ?? randomUuid();
   if (isNew) {
-    changes.set('uuid.bios', printVmxUuid(rewrite.newUuid ?? randomUuid()));
+    changes.set('uuid.bios', printVmxUuid(newUuid));
     changes.set('uuid.location', null);
     changes.set('vc.uuid', null);
   }
@@ -93,7 +97,7 @@ function changeIdentity(vmx: Vmx, rewrite: VmxRewrite, changes: Changes): void {
     if (!card) continue;
     if (card[2] === 'present' && rewrite.disconnectNetwork) changes.set(`${card[1]}.startConnected`, 'FALSE');
     if (!isNew) continue;
-    if (card[2] === 'address') changes.set(key, staticMac());
+    if (card[2] === 'address') changes.set(key, staticMac(newUuid, key));
     if (card[2]?.startsWith('generated')) changes.set(key, null);
   }
 }

@@ -33,6 +33,8 @@ export interface IndexOptions {
   scope?: 'old' | 'changed' | 'all';
   signal?: AbortSignal;
   onEvent?: (event: IndexEvent) => void;
+  /** Called as each target ends. */
+  onTarget?: (result: TargetIndexResult) => void;
 }
 
 export interface IndexEvent {
@@ -68,7 +70,13 @@ export async function indexTargets(
   const { config } = context;
   for (const number of options.targets ?? []) namedTarget(config, number);
   const chosen = config.targets.filter((one) => options.targets?.includes(one.number) ?? true);
-  const results = await Promise.all(chosen.map((target) => indexTarget(context, target, options)));
+  const results = await Promise.all(
+    chosen.map(async (target) => {
+      const result = await indexTarget(context, target, options);
+      options.onTarget?.(result);
+      return result;
+    }),
+  );
   throwIfAborted(options.signal);
   context.index.dropUnusedNames();
   return results;
@@ -135,6 +143,8 @@ async function indexTarget(
     );
     result.outcome = 'failed';
   }
+  // A person who would not wait says nothing about the target.
+  if (options.signal?.aborted) return result;
   context.index.finishTarget({
     number: target.number,
     triedMs,

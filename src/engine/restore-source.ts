@@ -78,7 +78,7 @@ export async function openRestoreSource(
   return await openFromFull(opening, named.place, named.name);
 }
 
-interface Opening {
+export interface Opening {
   ctx: EngineContext;
   passphrases: string[];
   scratch: Scratch;
@@ -128,7 +128,7 @@ function requireDigests(delta: OpenDelta, maps: DeltaMaps): void {
 }
 
 /** Places where the FULL may be: beside the DELTA, in its folder on the same target, then every copy of the index. */
-async function fullCandidates(
+export async function fullCandidates(
   opening: Opening,
   place: ArchivePlace,
   delta: OpenDelta,
@@ -326,7 +326,7 @@ async function openFromFull(
 }
 
 /** The same name and size on other targets, nearest first. */
-async function copiesOnTargets(opening: Opening, place: ArchivePlace): Promise<ArchivePlace[]> {
+export async function copiesOnTargets(opening: Opening, place: ArchivePlace): Promise<ArchivePlace[]> {
   const row = opening.ctx.index.archiveAt(place.storage.number, place.folder, place.file);
   const copies: ArchivePlace[] = [];
   for (const copy of row ? opening.ctx.index.copiesOf(row) : []) {

@@ -1,7 +1,8 @@
 /** VMX, NVRAM and logs of a VM out of a DELTA into a folder; for a copy in another place the VMX is fitted to it. */
 import fs from 'node:fs';
 import { type PlacedFiles, placeVmFiles } from '../datastore/place-vm-files.ts';
-import type { VmxRewrite } from '../datastore/vmx-rewrite.ts';
+import { parseVmx, vmxDisks } from '../datastore/vmx.ts';
+import { type RewrittenVmx, rewriteVmx, type VmxRewrite } from '../datastore/vmx-rewrite.ts';
 import { PhdError } from '../errors.ts';
 import { placePath, placeText } from './archive-place.ts';
 import type { OperationHooks } from './backup.ts';
@@ -10,7 +11,7 @@ import { openDelta } from './delta-reader.ts';
 import { passphrasesToRead } from './passphrase-order.ts';
 import { type ArchiveRef, findArchive } from './restore-source.ts';
 import { deltaFileName } from './run-place.ts';
-import { readArchiveFiles } from './vm-files.ts';
+import { type ArchiveFile, readArchiveFiles } from './vm-files.ts';
 
 export interface RestoreVmxRequest {
   archive: ArchiveRef;
@@ -25,7 +26,17 @@ export async function restoreVmx(
   request: RestoreVmxRequest,
   hooks: OperationHooks = {},
 ): Promise<PlacedFiles> {
-  const { place, name } = await findArchive(request.archive, hooks.signal);
+  const files = await readVmFiles(ctx, request.archive, hooks);
+  return await placeVmFiles(request.to, files, request.rewrite && withPaths(request.rewrite));
+}
+
+/** VMX, NVRAM, logs and descriptors of an archive. Throws NOT_FOUND if it carries none but descriptors. */
+export async function readVmFiles(
+  ctx: EngineContext,
+  archive: ArchiveRef,
+  hooks: OperationHooks = {},
+): Promise<ArchiveFile[]> {
+  const { place, name } = await findArchive(archive, hooks.signal);
   const passphrases = passphrasesToRead(await ctx.passphrases());
   let deltaPlace = place;
   if (name.kind === 'full') {
@@ -41,9 +52,26 @@ export async function restoreVmx(
   if (!files.some((file) => file.kind !== 'descriptor')) {
     throw new PhdError('NOT_FOUND', `${placeText(deltaPlace)} carries no VMX`);
   }
-  const rewrite = request.rewrite && {
-    ...request.rewrite,
-    pathExists: (path: string) => fs.existsSync(path),
-  };
-  return await placeVmFiles(request.to, files, rewrite);
+  return files;
+}
+
+/** What a rewrite would make of the VMX; null if there is none. Throws FORMAT_UNSUPPORTED if it is no VMX in truth. */
+export function previewVmx(
+  files: readonly ArchiveFile[],
+  rewrite: NonNullable<RestoreVmxRequest['rewrite']>,
+): RewrittenVmx | null {
+  const vmx = files.find(({ kind }) => kind === 'vmx');
+  return vmx === undefined ? null : rewriteVmx(vmx.bytes, withPaths(rewrite));
+}
+
+/** Disks that a VMX connects, by the digits of archive names, with the slot and the file it names. Throws as above. */
+export function disksOfVmx(
+  files: readonly ArchiveFile[],
+): { slot: string; scsiId: string; fileName: string }[] {
+  const vmx = files.find(({ kind }) => kind === 'vmx');
+  return vmx === undefined ? [] : vmxDisks(parseVmx(vmx.bytes, vmx.name));
+}
+
+function withPaths(rewrite: Omit<VmxRewrite, 'pathExists'>): VmxRewrite {
+  return { ...rewrite, pathExists: (path) => fs.existsSync(path) };
 }

@@ -1,0 +1,95 @@
+/** Re-index: all targets at once, each with its own progress; Esc leaves it. */
+import type { EngineContext } from '../../src/engine/context.ts';
+import type { IndexEvent, TargetIndexResult } from '../../src/engine/index-targets.ts';
+import type { Desk } from '../desk.ts';
+import { type Row, span } from '../frame.ts';
+
+const LOOK_EVERY_MS = 500;
+const MINUTE_MS = 60_000;
+
+/** By hand: every folder of every target, since targets get refilled from tape. */
+export async function reindex(desk: Desk): Promise<void> {
+  await watchIndex(desk, await desk.context(), 'all');
+}
+
+/** When a restore menu is entered: targets whose index is older than the setting. Nothing is shown if there are none. */
+export async function freshenIndex(desk: Desk): Promise<void> {
+  const context = await desk.context();
+  const limitMs = context.config.indexMaxAgeMinutes * MINUTE_MS;
+  const nowMs = context.clock.now().getTime();
+  const isOld = context.index.targets().some(({ listedMs }) => {
+    const ageMs = nowMs - (listedMs ?? Number.NEGATIVE_INFINITY);
+    return ageMs < 0 || ageMs >= limitMs;
+  });
+  if (isOld) await watchIndex(desk, context, 'old');
+}
+
+interface Course {
+  events: Map<number, IndexEvent>;
+  results: Map<number, TargetIndexResult>;
+  isOver: boolean;
+  fault: string | undefined;
+}
+
+/** `all` stays until a key is pressed; `old` goes on by itself, and a notice names what failed. */
+async function watchIndex(desk: Desk, context: EngineContext, scope: 'old' | 'all'): Promise<void> {
+  const { indexTargets } = await import('../../src/engine/index-targets.ts');
+  const abort = new AbortController();
+  const course: Course = { events: new Map(), results: new Map(), isOver: false, fault: undefined };
+  const work = indexTargets(context, {
+    scope,
+    signal: abort.signal,
+    onEvent: (event) => course.events.set(event.targetNumber, event),
+    onTarget: (result) => course.results.set(result.targetNumber, result),
+  })
+    .catch((error: Error) => {
+      course.fault = error.message;
+    })
+    .finally(() => {
+      course.isOver = true;
+    });
+  try {
+    await desk.dialogue.watch({
+      title: scope === 'all' ? 'Re-index' : 'Looking for new archives',
+      rows: () => ({ rows: rowsOf(context, course) }),
+      refreshMs: LOOK_EVERY_MS,
+      ...(scope === 'old' && { isOver: () => (course.isOver ? 'over' : undefined) }),
+    });
+  } finally {
+    abort.abort();
+  }
+  await Promise.race([work, new Promise((resolve) => setTimeout(resolve, 1000).unref())]);
+  const failed = [...course.results.values()].filter(({ error }) => error !== null);
+  if (scope === 'old' && failed.length > 0) {
+    desk.dialogue.notice(failed.map(({ error }) => error?.message).join('; '), 'warning');
+  }
+}
+
+function rowsOf(context: EngineContext, course: Course): Row[] {
+  const rows = context.config.targets.map(({ number, name, transport }): Row => {
+    const event = course.events.get(number);
+    const result = course.results.get(number);
+    const what = `${String(number).padStart(4)} ${name.padEnd(12)} ${transport.padEnd(5)}`;
+    if (result !== undefined) return [span(what), span(` ${endText(result)}`, result.error ? 'bad' : 'good')];
+    if (event === undefined) return [span(`${what} waiting for its list`)];
+    const { foldersDone, foldersTotal, archiveCount } = event;
+    const percent = foldersTotal === 0 ? 0 : Math.floor((100 * foldersDone) / foldersTotal);
+    return [
+      span(
+        `${what} ${String(percent).padStart(3)}%, ${foldersDone} of ${foldersTotal} folders, ${archiveCount} archives`,
+      ),
+    ];
+  });
+  if (course.fault !== undefined) rows.push([], [span(course.fault, 'bad')]);
+  if (course.isOver) rows.push([], [span('Done. Esc goes back.')]);
+  return rows;
+}
+
+function endText({ outcome, folderCount, archiveCount, strayEntries, error }: TargetIndexResult): string {
+  if (outcome === 'fresh') return 'young enough, not listed again';
+  const stray = strayEntries > 0 ? `, ${strayEntries} stray names skipped` : '';
+  const figures = `${folderCount} folders, ${archiveCount} archives${stray}`;
+  if (outcome === 'complete') return `done: ${figures}`;
+  if (outcome === 'partial') return `in part: ${figures}; ${error?.message ?? 'the list may be cut'}`;
+  return `not reached: ${error?.message ?? 'unknown'}`;
+}

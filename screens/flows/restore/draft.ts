@@ -1,0 +1,82 @@
+/** What a person has chosen so far on the way to a restore. */
+import type {
+  ArchiveBrowser,
+  ArchiveListRow,
+  DiskListRow,
+  VmListRow,
+} from '../../../src/engine/browse-archives.ts';
+import type { EngineContext } from '../../../src/engine/context.ts';
+import type { CheckedArchive, FullCandidate } from '../../../src/engine/full-candidates.ts';
+import type { Desk } from '../../desk.ts';
+
+/** How the archives were looked for. */
+export type SearchBy = 'vm' | 'disk' | 'vmx';
+
+/** One disk on its way. */
+export interface DraftDisk {
+  row: ArchiveListRow;
+  checked: CheckedArchive;
+  full: FullCandidate;
+  /** Name it will have. */
+  name: string;
+}
+
+export interface Draft {
+  desk: Desk;
+  context: EngineContext;
+  browser: ArchiveBrowser;
+  by: SearchBy;
+  vm?: VmListRow;
+  disk?: DiskListRow;
+  /** `YYYY-MM-DD`; undefined: all. */
+  day?: string;
+  /** Rows of one disk, or of all disks of a run. */
+  rows: ArchiveListRow[];
+  disks: DraftDisk[];
+  folder?: string;
+  /** Volume and folder that are being walked through. */
+  volume?: string;
+  isInPlace: boolean;
+  isVerified: boolean;
+  acceptUnproved: boolean;
+  assumeOff: boolean;
+  salvage: boolean;
+}
+
+const browsers = new WeakMap<EngineContext, ArchiveBrowser>();
+
+/** A draft over the index as it is now; what lists have read of it is shared by all. */
+export async function newDraft(desk: Desk, by: SearchBy): Promise<Draft> {
+  const context = await desk.context();
+  const { ArchiveBrowser } = await import('../../../src/engine/browse-archives.ts');
+  const browser = browsers.get(context) ?? new ArchiveBrowser(context);
+  browsers.set(context, browser);
+  return {
+    desk,
+    context,
+    browser,
+    by,
+    rows: [],
+    disks: [],
+    isInPlace: false,
+    isVerified: false,
+    acceptUnproved: false,
+    assumeOff: false,
+    salvage: false,
+  };
+}
+
+/** `N:folder/file`, as commands and jobs name an archive. */
+export function archiveText(row: { targetNumber: number; folder: string; file: string }): string {
+  return `${row.targetNumber}:${row.folder}/${row.file}`;
+}
+
+/** `2026-11-20 14:20` */
+export function stampText(stamp: string): string {
+  return stamp.replace('T', ' ');
+}
+
+/** `0:1` from controller and unit digits. */
+export function scsiText(scsiId: string): string {
+  return `${Number(scsiId.slice(0, -1))}:${scsiId.slice(-1)}`;
+}

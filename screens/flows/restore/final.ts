@@ -1,0 +1,271 @@
+/** The final confirmation: every fact of the restore, its options, and what it will be refused for. */
+import { formatBytes } from '../../../src/engine/display-text.ts';
+import type { RestorePreview } from '../../../src/engine/restore-preview.ts';
+import { fromErrno } from '../../../src/errors.ts';
+import type { ListAction } from '../../dialogue.ts';
+import { type Mark, wrap } from '../../frame.ts';
+import { type Draft, type DraftDisk, scsiText, stampText } from './draft.ts';
+import { rowSource } from './sources.ts';
+import type { StepEnd } from './steps.ts';
+import { runInBackground, runNow } from './submit.ts';
+
+interface Fact {
+  label: string;
+  text: string;
+  mark: Mark;
+}
+
+/** One disk with what is at its goal, or why that cannot be looked at. */
+export interface Looked {
+  disk: DraftDisk;
+  preview: RestorePreview | null;
+  fault: string | null;
+}
+
+const LABEL_COLUMNS = 9;
+const OPTIONS: readonly ListAction[] = [
+  { key: 'v', id: 'verify', footer: 'verify', help: 'read the finished disk again and compare: on or off' },
+  {
+    key: 'i',
+    id: 'in-place',
+    footer: 'in place',
+    help: 'write only differing blocks over the disk that is there',
+  },
+  {
+    key: 'z',
+    id: 'salvage',
+    footer: 'salvage',
+    help: 'zero-fill blocks that are good nowhere, into NAME.damaged',
+  },
+];
+
+export async function confirmRestore(draft: Draft): Promise<StepEnd> {
+  const { desk } = draft;
+  for (;;) {
+    const looked = await desk.dialogue.busy('Looking at the goal', () => lookAtGoals(draft));
+    if (looked === undefined) return 'back';
+    const facts = await factsOf(draft, looked);
+    const answer = await desk.dialogue.list({
+      title: 'Restore: is all of this right?',
+      source: rowSource(facts, (fact) => String(facts.indexOf(fact))),
+      idOf: (fact) => String(facts.indexOf(fact)),
+      columns: [
+        { title: '', columns: LABEL_COLUMNS, text: ({ label }) => label },
+        { title: '', columns: 0, text: ({ text }) => text },
+      ],
+      markOf: ({ mark }) => mark,
+      heads: [
+        { key: 'r', id: 'now', label: 'Restore now, and watch it' },
+        { key: 'g', id: 'background', label: 'Restore in the background' },
+      ],
+      actions: OPTIONS,
+      empty: '',
+    });
+    if (answer === undefined) return 'back';
+    if (answer.kind === 'quit') return 'quit';
+    if (answer.kind !== 'action') continue;
+    if (answer.id === 'verify') draft.isVerified = !draft.isVerified;
+    else if (answer.id === 'in-place') draft.isInPlace = !draft.isInPlace;
+    else if (answer.id === 'salvage') await turnSalvage(draft);
+    else if (await mayStart(draft, looked)) {
+      return answer.id === 'now' ? await runNow(draft) : await runInBackground(draft);
+    }
+  }
+}
+
+async function turnSalvage(draft: Draft): Promise<void> {
+  if (draft.salvage) draft.salvage = false;
+  else {
+    draft.salvage = await draft.desk.dialogue.typed({
+      title: 'Salvage',
+      lines: [
+        'Blocks that are good in no copy are filled with zeros. The result is NAME.damaged with a list of the byte ranges; it is never called restored.',
+      ],
+      word: 'SALVAGE',
+    });
+  }
+}
+
+async function lookAtGoals({ disks, folder, isInPlace }: Draft): Promise<Looked[]> {
+  const { previewRestore } = await import('../../../src/engine/restore-preview.ts');
+  return Promise.all(
+    disks.map(async (disk): Promise<Looked> => {
+      const { checked, full, name } = disk;
+      const { diskBytes, payloadBytes } = checked;
+      const neededBytes =
+        diskBytes === null || full.dataBytes === null
+          ? diskBytes
+          : Math.min(diskBytes, full.dataBytes + payloadBytes);
+      try {
+        const preview = await previewRestore({
+          folder: folder ?? '',
+          diskName: name,
+          diskBytes,
+          neededBytes,
+          isExact: payloadBytes === 0 && full.dataBytes !== null,
+          inPlace: isInPlace,
+        });
+        return { disk, preview, fault: preview.refusal?.message ?? null };
+      } catch (error) {
+        return { disk, preview: null, fault: fromErrno(error, `cannot look at ${folder}`).message };
+      }
+    }),
+  );
+}
+
+/** Facts as rows; long ones go over several rows, so that nothing is cut. */
+async function factsOf(draft: Draft, looked: readonly Looked[]): Promise<Fact[]> {
+  const { desk, folder } = draft;
+  const facts: Fact[] = [];
+  const room = Math.max(20, desk.dialogue.columns - LABEL_COLUMNS - 8);
+  const add = (label: string, text: string, mark: Mark = 'plain'): void => {
+    wrap(text, room, desk.look).forEach((part, at) => {
+      facts.push({ label: at === 0 ? label : '', text: part, mark });
+    });
+  };
+  for (const line of await holdsText(draft)) add('Lock', line, 'warning');
+  for (const one of looked) if (one.fault !== null) add('REFUSED', one.fault, 'bad');
+  for (const { disk, preview } of looked) diskFacts(draft, disk, preview, add);
+  const options = [
+    draft.isVerified ? 'verify: the finished disk is read again' : '',
+    draft.isInPlace ? 'in place: only differing blocks are written' : '',
+    draft.salvage ? 'SALVAGE: bad blocks become zeros in NAME.damaged' : '',
+  ].filter((text) => text !== '');
+  add('Options', options.length === 0 ? 'none (V verify, I in place, Z salvage)' : options.join('; '));
+  await addRoom(looked, folder ?? '', add);
+  return facts;
+}
+
+function diskFacts(
+  draft: Draft,
+  { checked, full, name }: DraftDisk,
+  preview: RestorePreview | null,
+  add: (label: string, text: string, mark?: Mark) => void,
+): void {
+  const size = checked.diskBytes === null ? 'size not known' : formatBytes(checked.diskBytes);
+  add(
+    'Disk',
+    `${checked.vm}: ${scsiText(checked.scsiId)} ${checked.disk} of ${stampText(checked.stamp)}, ${size}`,
+  );
+  add('Archive', checked.archive);
+  if (full.archive !== checked.archive) {
+    add(
+      'FULL',
+      `${full.agreement === 'proved' ? '*' : '?'} ${full.archive}`,
+      full.agreement === 'proved' ? 'plain' : 'warning',
+    );
+  }
+  add('To', preview?.goal.flatPath ?? `${draft.folder}/${name}`);
+  if (preview === null) return;
+  const { goal, doubts } = preview;
+  if (!goal.folderExists) add('', 'the folder is made');
+  if (goal.existing === null)
+    add('', goal.hasPart ? 'goes on where an earlier attempt stopped' : 'a new file');
+  else if (draft.isInPlace)
+    add('', 'WRITTEN OVER where it differs: the disk that is there is rolled back', 'warning');
+  else add('', 'REPLACES the disk that is there, at the end, when all is proved', 'warning');
+  if (preview.mayNotFit) {
+    add(
+      '',
+      `may not fit: up to ${formatBytes(preview.neededBytes ?? 0)} needed, ${formatBytes(goal.freeBytes)} free`,
+      'bad',
+    );
+  }
+  for (const doubt of doubts) add('', `cannot be known: ${doubt}`, 'warning');
+}
+
+async function addRoom(
+  looked: readonly Looked[],
+  folder: string,
+  add: (label: string, text: string, mark?: Mark) => void,
+): Promise<void> {
+  const known = looked.flatMap(({ preview }) => (preview === null ? [] : [preview]));
+  const [first] = known;
+  if (first === undefined) return;
+  const needed = known.reduce((sum, { neededBytes }) => sum + (neededBytes ?? 0), 0);
+  const { freeBytes } = first.goal;
+  const isShort = needed > freeBytes;
+  add(
+    'Room',
+    `${formatBytes(needed)} needed at most, ${formatBytes(freeBytes)} free at ${folder}`,
+    isShort ? 'bad' : 'plain',
+  );
+}
+
+/** Locks over restores, and whether anything runs queued jobs. */
+async function holdsText({ desk }: Draft): Promise<string[]> {
+  const queue = await desk.queue();
+  const { locksHolding, lockText } = await import('../../../src/queue/gate.ts');
+  return locksHolding(queue.db, 'restore').map(
+    (lock) => `${lockText(lock)}: the job waits until it is cleared`,
+  );
+}
+
+/** Asks for what only a person can answer for; false goes back to the facts. */
+async function mayStart(draft: Draft, looked: readonly Looked[]): Promise<boolean> {
+  const { dialogue } = draft.desk;
+  const refused = looked.filter(({ fault }) => fault !== null);
+  if (refused.length > 0) {
+    await dialogue.tell(
+      'This restore is refused',
+      refused.map(({ fault }) => ({ text: fault ?? '', mark: 'bad' as const })),
+    );
+    return false;
+  }
+  const inTheWay = await otherJobs(draft, looked);
+  if (inTheWay.length > 0) {
+    await dialogue.tell('Another job has this disk', inTheWay);
+    return false;
+  }
+  const replaced = looked.filter(({ preview }) => preview?.goal.existing);
+  const short = looked.filter(({ preview }) => preview?.mayNotFit);
+  if (short.length > 0 && !(await confirmShort(draft))) return false;
+  if (replaced.length > 0 && !(await confirmReplaced(draft, replaced))) return false;
+  const doubts = looked.flatMap(({ preview }) => preview?.doubts ?? []);
+  draft.assumeOff = false;
+  if (doubts.length === 0) return true;
+  draft.assumeOff = await dialogue.typed({
+    title: 'Is the VM off?',
+    lines: [
+      ...[...new Set(doubts)].map((text) => ({
+        text: `Cannot be known: ${text}.`,
+        mark: 'warning' as const,
+      })),
+      'A disk that is written while its VM runs is destroyed. Make sure that it is off.',
+    ],
+    word: 'yes',
+  });
+  return draft.assumeOff;
+}
+
+function confirmShort({ desk }: Draft): Promise<boolean> {
+  return desk.dialogue.confirm({
+    title: 'It may not fit',
+    lines: ['The restore counts exactly before it writes, and stops if there is no room.'],
+    question: 'Try it?',
+    isDestructive: true,
+  });
+}
+
+function confirmReplaced({ desk, isInPlace }: Draft, replaced: readonly Looked[]): Promise<boolean> {
+  return desk.dialogue.confirm({
+    title: isInPlace ? 'Written over' : 'Replaced',
+    lines: replaced.map(({ preview }) => ({ text: preview?.goal.flatPath ?? '', mark: 'warning' as const })),
+    question: isInPlace
+      ? 'Roll back this disk?'
+      : `Replace ${replaced.length === 1 ? 'this disk' : 'these disks'}?`,
+    isDestructive: true,
+  });
+}
+
+/** Jobs that wait or run and write one of these disks. */
+async function otherJobs({ desk, folder }: Draft, looked: readonly Looked[]): Promise<string[]> {
+  const queue = await desk.queue();
+  const { goalOf } = await import('../../../src/queue/request.ts');
+  queue.settleInterrupted();
+  const goals = new Set(looked.map(({ disk }) => `disk ${folder}/${disk.name}`));
+  return queue.db
+    .jobs({ states: ['waiting', 'running'] })
+    .filter((job) => goals.has(goalOf(job) ?? ''))
+    .map(({ id, state, title }) => `job ${id} is ${state}: ${title}`);
+}

@@ -1,0 +1,45 @@
+/** Search by: where a restore begins. */
+import { SEARCH_MENU } from '../../../menus/tree.ts';
+import type { Desk } from '../../desk.ts';
+import { ToMainMenu } from '../../dialogue.ts';
+import { runFlow } from '../main-menu.ts';
+import { checkHeaders, chooseFulls, confirmArchives } from './check.ts';
+import { newDraft, type SearchBy } from './draft.ts';
+import { confirmRestore } from './final.ts';
+import { nameDisk } from './names.ts';
+import { pickArchive } from './pick-archive.ts';
+import { pickDay } from './pick-day.ts';
+import { pickDisk, pickVm } from './pick-name.ts';
+import { pickPlace } from './place.ts';
+import { runSteps } from './steps.ts';
+
+export async function searchBy(desk: Desk): Promise<void> {
+  let at: string | undefined;
+  for (;;) {
+    const chosen = await desk.dialogue.menu(SEARCH_MENU, at === undefined ? {} : { at });
+    if (chosen === undefined || chosen === 'quit') return;
+    if (chosen === 'abort') throw new ToMainMenu();
+    at = chosen;
+    if (chosen === 'vm' || chosen === 'disk') await restoreBy(desk, chosen);
+    if (chosen === 'vmx') await (await import('../vmx-only.ts')).vmxOnly(desk);
+    if (chosen === 'stub') await (await import('../stub.ts')).stub(desk);
+    if (chosen === 'background') {
+      await runFlow(desk, async () => (await import('../background.ts')).background);
+    }
+  }
+}
+
+async function restoreBy(desk: Desk, by: SearchBy): Promise<void> {
+  const draft = await newDraft(desk, by);
+  await runSteps(draft, [
+    by === 'vm' ? pickVm : pickDisk,
+    pickDay,
+    pickArchive,
+    confirmArchives,
+    checkHeaders,
+    chooseFulls,
+    pickPlace,
+    nameDisk,
+    confirmRestore,
+  ]);
+}
