@@ -39,9 +39,9 @@ export function rateText(bytesPerSecond: number | undefined): string {
 }
 
 /** Rounded so that it changes seldom: to 5 s from a minute on, to a minute from an hour on. Blank if unknown. */
-export function remainingText(seconds: number | null | undefined): string {
+export function remainingText(seconds: number | null | undefined, leastStepSeconds = 1): string {
   if (seconds === null || seconds === undefined) return '';
-  const step = seconds < MINUTE ? 1 : seconds < MINUTE * MINUTE ? 5 : MINUTE;
+  const step = seconds < MINUTE ? leastStepSeconds : seconds < MINUTE * MINUTE ? 5 : MINUTE;
   return formatSeconds(Math.round(seconds / step) * step);
 }
 

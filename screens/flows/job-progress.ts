@@ -21,6 +21,9 @@ import { tellFailure } from './tell-failure.ts';
 const LOOK_EVERY_MS = 1_000;
 /** Nobody is missed who starts the jobs before this. */
 const START_MS = 8_000;
+/** From this on the words for the times fit into the line. */
+const WIDE_COLUMNS = 74;
+const SLOW_STEP_SECONDS = 5;
 
 /** Shows these jobs until they have ended or are left to themselves, then how they ended. */
 export async function followJobs(desk: Desk, ids: readonly number[]): Promise<void> {
@@ -36,6 +39,7 @@ export async function followJobs(desk: Desk, ids: readonly number[]): Promise<vo
 /** True once all have ended, false when they were left running. */
 async function watchJobs(desk: Desk, ids: readonly number[]): Promise<boolean> {
   const { whyWaiting } = await import('./job-waiting.ts');
+  const { factsOf } = await import('../../src/queue/request.ts');
   const watch = new JobWatch(await desk.queue(), ids);
   const startedMs = performance.now();
   const isStuck = (): boolean =>
@@ -44,7 +48,7 @@ async function watchJobs(desk: Desk, ids: readonly number[]): Promise<boolean> {
     const answer = await desk.dialogue.watch({
       title: titleOf(watch),
       rows: (columns, rows) =>
-        progressRows(watch, { columns, rows }, desk.look, whyWaiting(watch, isStuck())),
+        progressRows(watch, factsOf, { columns, rows }, desk.look, whyWaiting(watch, isStuck())),
       refreshMs: LOOK_EVERY_MS,
       isOver: () => {
         watch.look();
@@ -120,6 +124,7 @@ function titleOf({ jobs }: JobWatch): string {
 /** Everything stands at a fixed place, so that a second changes only figures. */
 function progressRows(
   watch: JobWatch,
+  factsOf: (job: Job) => readonly [string, string][],
   size: { columns: number; rows: number },
   look: Look,
   whyWaiting: string,
@@ -132,10 +137,10 @@ function progressRows(
   const isRunning = shown.state === 'running';
   const state = !isRunning ? whyWaiting : progress === null ? 'beginning' : phaseText(progress);
   const rows: Row[] = [
-    ...goalLines(shown).map(line),
+    ...factsOf(shown).map(([name, value]) => line(`${name.padEnd(9)}${value}`)),
     line(jobs.length > 1 ? `${jobs.filter(isOver).length} of ${jobs.length} jobs done` : ''),
     [span('State    '), span(fitted(state, size.columns - 9, look).trimEnd(), isRunning ? 'plain' : 'faint')],
-    ...figureLines(isRunning ? progress : null).map(line),
+    ...figureLines(isRunning ? progress : null, size.columns, look).map(line),
     fault !== undefined
       ? [span(fitted(fault, size.columns, look).trimEnd(), 'bad')]
       : warningLine(shown.warningCount),
@@ -146,21 +151,31 @@ function progressRows(
   return isDrawn && progress !== null ? { rows, gauge: progress.percent, rates: watch.rates } : { rows };
 }
 
-/** What goes where; never more than two lines. */
-function goalLines({ title }: Job): string[] {
-  const at = title.lastIndexOf(' to /');
-  return at < 0 ? [title, ''] : [title.slice(0, at), `to ${title.slice(at + 4)}`];
+/** Two lines, since each line that changes costs a move of the cursor; seconds in steps where the line is slow. */
+function figureLines(progress: JobProgress | null, columns: number, look: Look): string[] {
+  if (progress === null) return ['', ''];
+  const { percent, fullPercent, deltaPercent, bytesPerSecond, meanBytesPerSecond } = progress;
+  const isShort = columns < WIDE_COLUMNS;
+  const step = look.isSlow ? SLOW_STEP_SECONDS : 1;
+  const elapsed = formatSeconds(Math.floor((progress.elapsedSeconds ?? 0) / step) * step);
+  const left = remainingText(progress.remainingSeconds, step);
+  const done =
+    fullPercent === undefined
+      ? wholePercent(percent)
+      : `FULL ${wholePercent(fullPercent)}  DELTA ${wholePercent(deltaPercent)}`;
+  const rates = `${rateText(bytesPerSecond).padEnd(11)}mean ${rateText(meanBytesPerSecond).padEnd(11)}`;
+  const times = isShort ? `${elapsed.padEnd(9)}${left}` : `elapsed ${elapsed.padEnd(9)}${leftText(left)}`;
+  return [`Done     ${done.padEnd(27)}${amountText(progress)}`, `Rate     ${rates}${times}`];
 }
 
-function figureLines(progress: JobProgress | null): string[] {
-  if (progress === null) return ['', '', ''];
-  const { percent, bytesPerSecond, meanBytesPerSecond, elapsedSeconds = 0, remainingSeconds } = progress;
-  const left = remainingText(remainingSeconds);
-  return [
-    `Done     ${`${Math.floor(percent)} %`.padEnd(13)}${amountText(progress)}`,
-    `Rate     ${rateText(bytesPerSecond).padEnd(13)}mean ${rateText(meanBytesPerSecond)}`,
-    `Elapsed  ${formatSeconds(elapsedSeconds).padEnd(13)}${left === '' ? '' : `remaining ${left}`}`,
-  ];
+function leftText(left: string): string {
+  return left === '' ? '' : `remaining ${left}`;
+}
+
+/** A percent in fixed columns; a dash where there is nothing to do. */
+function wholePercent(percent: number | null | undefined): string {
+  const figure = percent === null || percent === undefined ? '-' : String(Math.floor(percent));
+  return `${figure.padStart(3)} %`;
 }
 
 function warningLine(count: number): Row {

@@ -31,7 +31,7 @@ export class WatchView implements View {
     const stop =
       interrupt === undefined
         ? []
-        : [{ action: `action ${interrupt}`, keys: ['ctrl-c'], help: 'asks what to do' }];
+        : [{ action: `action ${interrupt}`, keys: ['ctrl-c'], footer: 'stop', help: 'asks what to do' }];
     return [...own, ...stop, ...base];
   }
 

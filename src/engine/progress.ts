@@ -15,7 +15,13 @@ export interface ProgressEvent {
   elapsedSeconds: number;
   /** Null until it can be told. */
   remainingSeconds: number | null;
+  /** 0 .. 100 of what comes from the FULL and from the DELTA; null if nothing does, left out where both are not read. */
+  fullPercent?: number | null;
+  deltaPercent?: number | null;
 }
+
+/** Which of the two archives of a restore bytes came from. */
+export type BytesFrom = 'full' | 'delta';
 
 export type OnProgress = (event: ProgressEvent) => void;
 
@@ -32,19 +38,25 @@ export class Progress {
   readonly #totalBytes: number;
   readonly #nowMs: () => number;
   readonly #startMs: number;
+  readonly #parts: Record<BytesFrom, { bytes: number; totalBytes: number }> | undefined;
   #samples: { atMs: number; bytes: number }[];
   #bytes = 0;
   #emittedMs: number;
 
   constructor(
     onProgress: OnProgress | undefined,
-    about: { label: string; phase: string; totalBytes: number },
+    about: { label: string; phase: string; totalBytes: number; fullBytes?: number },
     nowMs: () => number = () => performance.now(),
   ) {
     this.#onProgress = onProgress;
     this.#label = about.label;
     this.#phase = about.phase;
     this.#totalBytes = about.totalBytes;
+    const { fullBytes } = about;
+    if (fullBytes !== undefined) {
+      const delta = { bytes: 0, totalBytes: about.totalBytes - fullBytes };
+      this.#parts = { full: { bytes: 0, totalBytes: fullBytes }, delta };
+    }
     this.#nowMs = nowMs;
     this.#startMs = nowMs();
     this.#emittedMs = this.#startMs;
@@ -52,8 +64,9 @@ export class Progress {
   }
 
   /** Counts bytes that are through. */
-  add(bytes: number): void {
+  add(bytes: number, from: BytesFrom = 'full'): void {
     this.#bytes += bytes;
+    if (this.#parts) this.#parts[from].bytes += bytes;
     const nowMs = this.#nowMs();
     if (nowMs - this.#emittedMs < EMIT_EVERY_MS) return;
     this.#emittedMs = nowMs;
@@ -94,6 +107,14 @@ export class Progress {
       meanBytesPerSecond: elapsedMs > 0 ? (this.#bytes * 1000) / elapsedMs : 0,
       elapsedSeconds: elapsedMs / 1000,
       remainingSeconds: left === 0 ? 0 : isKnown ? left / rate : null,
+      ...(this.#parts && {
+        fullPercent: percentOf(this.#parts.full),
+        deltaPercent: percentOf(this.#parts.delta),
+      }),
     });
   }
+}
+
+function percentOf({ bytes, totalBytes }: { bytes: number; totalBytes: number }): number | null {
+  return totalBytes === 0 ? null : Math.min(100, (100 * bytes) / totalBytes);
 }

@@ -93,7 +93,8 @@ async function bringFrom(request: BringRequest, bad: Map<number, string>, copies
       if (!request.wanted.has(block)) continue;
       request.wanted.delete(block);
       count += 1;
-      request.progress.add(blockSizeBytes(request.disk.geometry, block));
+      const from = copies.from === FROM_FULL ? 'full' : 'delta';
+      request.progress.add(blockSizeBytes(request.disk.geometry, block), from);
       request.onWritten?.(blockSizeBytes(request.disk.geometry, block));
     }
     for (const failure of failures) if (!bad.has(failure.block)) bad.set(failure.block, failure.reason);

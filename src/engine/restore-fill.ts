@@ -29,6 +29,8 @@ export interface Work {
   geometry: Geometry;
   wanted: BlockSet;
   zero: BlockSet;
+  /** Those of the disk that come from the DELTA. */
+  fromDelta: BlockSet;
 }
 
 /** What it took to fill the disk. */
@@ -53,7 +55,13 @@ export async function fillDisk(work: Work): Promise<Filled> {
   }
   const kept = open.hasContent ? before - wanted.size - zero.size - (withheld ? 1 : 0) : 0;
   const totalBytes = bytesOf(wanted, geometry) + (withheld === 'data' ? blockSizeBytes(geometry, 0) : 0);
-  const progress = new Progress(hooks.onProgress, { label: source.diskName, phase: 'restore', totalBytes });
+  const about = {
+    label: source.diskName,
+    phase: 'restore',
+    totalBytes,
+    fullBytes: fullBytesOf(work, withheld),
+  };
+  const progress = new Progress(hooks.onProgress, about);
   const ahead = new SyncAhead(open.handle, open.workPath);
   const onWritten = (bytes: number): void => ahead.wrote(bytes);
   const bring = { pool, disk, source, wanted, progress, hooks, onWritten };
@@ -133,6 +141,13 @@ export async function syncWork(open: OpenGoal): Promise<void> {
 function bytesOf(blocks: BlockSet, geometry: Geometry): number {
   let bytes = 0;
   for (const block of blocks) bytes += blockSizeBytes(geometry, block);
+  return bytes;
+}
+
+/** What of the wanted blocks, the one kept back included, comes from the FULL. */
+function fullBytesOf({ wanted, fromDelta, geometry }: Work, withheld: 'data' | 'zero' | null): number {
+  let bytes = withheld === 'data' && !fromDelta.has(0) ? blockSizeBytes(geometry, 0) : 0;
+  for (const block of wanted) if (!fromDelta.has(block)) bytes += blockSizeBytes(geometry, block);
   return bytes;
 }
 

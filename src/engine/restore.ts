@@ -9,7 +9,7 @@ import { placeText, storedBytes } from './archive-place.ts';
 import type { OperationHooks } from './backup.ts';
 import type { EngineContext } from './context.ts';
 import { placeDescriptor, prepareDescriptor } from './descriptor-of-disk.ts';
-import { FROM_ZERO } from './expected-disk.ts';
+import { FROM_DELTA, FROM_ZERO } from './expected-disk.ts';
 import { isOpenFull } from './full-reader.ts';
 import type { DiskMap } from './map-file.ts';
 import { Progress } from './progress.ts';
@@ -127,6 +127,7 @@ async function restoreProved(
       geometry,
       wanted: plan.data,
       zero: plan.zero,
+      fromDelta: plan.fromDelta,
     };
     const filled = await fillDisk(work);
     if (request.salvage && filled.bad.size > 0) return await salvage(work, filled);
@@ -151,6 +152,7 @@ interface BlockPlan {
   /** Blocks that hold data, to be brought. */
   data: BlockSet;
   zero: BlockSet;
+  fromDelta: BlockSet;
   dataBytes: number;
 }
 
@@ -159,6 +161,7 @@ async function planBlocks(source: RestoreSource, geometry: Geometry): Promise<Bl
   const plan: BlockPlan = {
     data: new BlockSet(geometry.blockCount),
     zero: new BlockSet(geometry.blockCount),
+    fromDelta: new BlockSet(geometry.blockCount),
     dataBytes: 0,
   };
   await countSources(source, geometry, (region) => {
@@ -167,6 +170,7 @@ async function planBlocks(source: RestoreSource, geometry: Geometry): Promise<Bl
       if (from === FROM_ZERO) plan.zero.add(block);
       else {
         plan.data.add(block);
+        if (from === FROM_DELTA) plan.fromDelta.add(block);
         plan.dataBytes += blockSizeBytes(geometry, block);
       }
     });

@@ -54,6 +54,9 @@ export interface JobProgress {
   elapsedSeconds?: number;
   /** Null until it can be told. */
   remainingSeconds: number | null;
+  /** 0 .. 100 of what comes from each archive of a restore; null if nothing does. */
+  fullPercent?: number | null;
+  deltaPercent?: number | null;
 }
 
 /** How an attempt ended. */

@@ -113,6 +113,31 @@ export function subjectOf(job: Job): string {
   }
 }
 
+/** What a job takes and where it goes, name and value, for people. */
+export function factsOf(job: Job): [string, string][] {
+  try {
+    if (job.kind === 'restore') {
+      const { archive: from, to } = readRequest('restore', job);
+      return [
+        ['Disk', subjectOf(job)],
+        ['From', from],
+        ['To', to],
+      ];
+    }
+    if (job.kind === 'backup') {
+      const { folder, target: to } = readRequest('backup', job);
+      return [
+        ['VM', subjectOf(job)],
+        ['From', folder],
+        ['To', to === undefined ? 'the first target' : `target ${to}`],
+      ];
+    }
+  } catch {
+    // What cannot be read is told by its title.
+  }
+  return [['What', job.title]];
+}
+
 /**
  * What a job writes and no other may write at the same time: the disk of a restore, the archives of a VM. Null if it
  * only reads. Jobs whose request cannot be read conflict with none: they fail when they run.
