@@ -48,10 +48,15 @@ async function run(cli: Cli): Promise<void> {
   const { runDaemon } = await import('../queue/daemon.ts');
   const { tellReady } = await import('../queue/daemon-control.ts');
   const { appendLog } = await import('../engine/log-file.ts');
-  const settings = await cli.withContext(async ({ config }) => config.jobs);
+  const { configFileOf, openPlaces, readJobSettings } = await import('../engine/configuration.ts');
+  const places = await openPlaces(cli.env);
+  const readSettings = () => readJobSettings(places);
+  const settings = await readSettings();
   await withQueue(cli, (queue) =>
     runDaemon(queue, {
       settings,
+      configFile: configFileOf(places),
+      readSettings,
       env: cli.env,
       signal: cli.signal,
       onReady: tellReady,

@@ -1,7 +1,7 @@
 /** `phd locks show|clear|stop|kill [--backup | --restore]`; without either, both. */
 import type { Command } from 'commander';
 import type { PhdError } from '../errors.ts';
-import { LOCK_KINDS, type LockKind } from '../model/job.ts';
+import { type JobKind, LOCK_KINDS, type LockKind } from '../model/job.ts';
 import type { Cli } from './cli.ts';
 import { withQueue } from './queued-jobs.ts';
 
@@ -26,9 +26,10 @@ export function registerLocks(program: Command, cli: Cli): void {
   command('stop', 'let what runs finish its current disk and start nothing new').action((words: Words) =>
     stop(cli, words),
   );
-  command('kill', 'kill running jobs; without an option also verify runs').action((words: Words) =>
-    kill(cli, words),
-  );
+  command(
+    'kill',
+    'kill what runs, in the background and in the foreground; without an option also verify runs',
+  ).action((words: Words) => kill(cli, words));
 }
 
 function kindsOf({ backup, restore }: Words): readonly LockKind[] {
@@ -85,7 +86,20 @@ async function kill(cli: Cli, words: Words): Promise<void> {
         }
       }),
     );
-    if (running.length === 0) cli.print('no such job runs');
+    const { foregroundWork, killForeground } = await import('../queue/foreground.ts');
+    const kinds: readonly JobKind[] = kindsOf(words);
+    const present = foregroundWork(queue.places).filter(({ kind }) => isAll || kinds.includes(kind));
+    await Promise.all(
+      present.map(async (work) => {
+        try {
+          await killForeground(work);
+          cli.print(`the ${work.kind} of process ${work.process.pid} is ended`);
+        } catch (error) {
+          failures.push(cli.reportError(error));
+        }
+      }),
+    );
+    if (running.length + present.length === 0) cli.print('nothing of the kind runs');
     if (queue.db.nextWaiting()) cli.warn('jobs that wait start next: phd locks stop keeps them from it');
     cli.setStatusOf(failures);
   });

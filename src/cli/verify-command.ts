@@ -40,31 +40,36 @@ export function registerVerify(program: Command, cli: Cli): void {
       checkWords(archives, words);
       if (words.background) return await queueVerify(cli, archives, words);
       await cli.withContext(async (context) => {
-        if (words.disk !== undefined) return await verifyOneDisk(cli, context, words);
-        const failures: PhdError[] = [];
-        for (const archive of words.target === undefined ? archives : await archivesOf(context, words)) {
-          try {
-            const { verifyArchive } = await import('../engine/verify.ts');
-            const { archiveRef } = await import('../engine/choose-run.ts');
-            const ref = await archiveRef(context, archive);
-            report(
-              cli,
-              await withHooks(
-                cli,
-                words.json ?? false,
-                (hooks) => verifyArchive(context, ref, hooks),
-                () => ({ archive }),
-              ),
-              words,
-            );
-          } catch (error) {
-            if (cli.signal.aborted) throw error;
-            failures.push(cli.reportItemError(error, { archive }, words.json ?? false));
-          }
-        }
-        cli.setStatusOf(failures);
+        const { inForeground } = await import('../queue/foreground.ts');
+        await inForeground(context.places, 'verify', () => verifyNow(cli, context, archives, words));
       });
     });
+}
+
+async function verifyNow(cli: Cli, context: EngineContext, archives: string[], words: Words): Promise<void> {
+  if (words.disk !== undefined) return await verifyOneDisk(cli, context, words);
+  const failures: PhdError[] = [];
+  for (const archive of words.target === undefined ? archives : await archivesOf(context, words)) {
+    try {
+      const { verifyArchive } = await import('../engine/verify.ts');
+      const { archiveRef } = await import('../engine/choose-run.ts');
+      const ref = await archiveRef(context, archive);
+      report(
+        cli,
+        await withHooks(
+          cli,
+          words.json ?? false,
+          (hooks) => verifyArchive(context, ref, hooks),
+          () => ({ archive }),
+        ),
+        words,
+      );
+    } catch (error) {
+      if (cli.signal.aborted) throw error;
+      failures.push(cli.reportItemError(error, { archive }, words.json ?? false));
+    }
+  }
+  cli.setStatusOf(failures);
 }
 
 function checkWords(archives: string[], words: Words): void {

@@ -21,7 +21,7 @@ import { noSuchTarget } from '../config/named-target.ts';
 import { choosePlaces, preparePlaces } from '../config/places.ts';
 import { readPrivateKey, readSecret } from '../config/secrets.ts';
 import { fromErrno, PhdError } from '../errors.ts';
-import type { Config, Places, SecretSource } from '../model/config.ts';
+import type { Config, JobSettings, Places, SecretSource } from '../model/config.ts';
 
 export type PassphraseKind = 'system' | 'master';
 
@@ -33,6 +33,13 @@ export async function openPlaces(env: NodeJS.ProcessEnv): Promise<Places> {
   const places = choosePlaces(env, process.getuid?.() === 0);
   await preparePlaces(places);
   return places;
+}
+
+export { configFileOf } from '../config/load-config.ts';
+
+/** What the queue goes by. Throws CONFIG_INVALID. */
+export async function readJobSettings(places: Places): Promise<JobSettings> {
+  return (await loadConfig(places)).jobs;
 }
 
 /** Keys of phd.yaml that are not known, one line each with the one that may be meant. Throws CONFIG_INVALID. */

@@ -3,6 +3,8 @@
  * All it knows stands in jobs.db, so one that starts takes over from one that died.
  */
 import type { ChildProcess } from 'node:child_process';
+import { statSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
 import { ExclusiveLock } from '../../db/exclusive-lock.ts';
 import { formatCount } from '../engine/display-text.ts';
 import { VERSION } from '../engine/version.ts';
@@ -22,6 +24,10 @@ const EXPIRE_EVERY_MS = 3_600_000;
 
 export interface DaemonOptions {
   settings: JobSettings;
+  /** Looked at for changes; then `readSettings` gives what holds from then on. */
+  configFile: string;
+  /** Throws CONFIG_INVALID: the settings before stay. */
+  readSettings: () => Promise<JobSettings>;
   /** Environment of the workers. */
   env: NodeJS.ProcessEnv;
   /** Given when the daemon is to leave at once; its jobs go on. */
@@ -66,10 +72,14 @@ class Daemon {
   #settledMs = Number.NEGATIVE_INFINITY;
   #expiredMs = Number.NEGATIVE_INFINITY;
   #lastFault = '';
+  #settings: JobSettings;
+  /** Before the first look it is none, so that no change is missed. */
+  #seenConfig = '?';
 
   constructor(queue: Queue, options: DaemonOptions) {
     this.#queue = queue;
     this.#options = options;
+    this.#settings = options.settings;
   }
 
   async loop(): Promise<void> {
@@ -105,6 +115,7 @@ class Daemon {
 
   /** Looks once and does what is due; true when the daemon has been asked to stop and nothing holds it. */
   async #turn(): Promise<boolean> {
+    await this.#takeNewSettings();
     if (!this.#isDue()) return false;
     const { db } = this.#queue;
     for (const job of this.#queue.settleInterrupted()) this.#options.log(`job ${job.id} was interrupted`);
@@ -118,6 +129,25 @@ class Daemon {
     return false;
   }
 
+  /** Workers read phd.yaml themselves when they start; what the daemon goes by is taken here. */
+  async #takeNewSettings(): Promise<void> {
+    const { configFile, readSettings, log } = this.#options;
+    const state = stateOfFile(configFile);
+    if (state === this.#seenConfig) return;
+    this.#seenConfig = state;
+    try {
+      const settings = await readSettings();
+      if (isDeepStrictEqual(settings, this.#settings)) return;
+      this.#settings = settings;
+      this.#expiredMs = Number.NEGATIVE_INFINITY;
+      this.#isWoken = true;
+      log(`${configFile} was changed: ${formatCount(this.#settings.atOnce, 'job')} at once`);
+    } catch (error) {
+      const { message } = fromErrno(error, `cannot read ${configFile}`);
+      log(`the settings stay as they were: ${message}`);
+    }
+  }
+
   /** Two jobs never write the same disk at the same time: the later one waits for the other. */
   #startWhatMay(busy: Set<number>): void {
     const { db } = this.#queue;
@@ -127,7 +157,7 @@ class Daemon {
       if (job) goals.add(goalOf(job));
     }
     const passedOver = new Set(busy);
-    while (busy.size < this.#options.settings.atOnce) {
+    while (busy.size < this.#settings.atOnce) {
       const next = db.nextWaiting([...passedOver]);
       if (next === undefined) return;
       passedOver.add(next.id);
@@ -161,7 +191,7 @@ class Daemon {
     const nowMs = performance.now();
     if (nowMs - this.#expiredMs < EXPIRE_EVERY_MS) return;
     this.#expiredMs = nowMs;
-    const removed = this.#queue.expire(this.#options.settings);
+    const removed = this.#queue.expire(this.#settings);
     if (removed.length > 0) this.#options.log(`${formatCount(removed.length, 'old job')} removed`);
   }
 
@@ -204,4 +234,10 @@ class Daemon {
       };
     });
   }
+}
+
+/** Differs after every change of the file: by content, by replacement, by removal. */
+function stateOfFile(file: string): string {
+  const found = statSync(file, { bigint: true, throwIfNoEntry: false });
+  return found === undefined ? '' : `${found.ino} ${found.size} ${found.mtimeNs} ${found.ctimeNs}`;
 }

@@ -3,6 +3,7 @@ import { locksOver, type QueueDb } from '../../db/queue-db.ts';
 import { PhdError } from '../errors.ts';
 import type { Places } from '../model/config.ts';
 import type { JobKind, QueueLock } from '../model/job.ts';
+import { inForeground } from './foreground.ts';
 import { Queue } from './queue.ts';
 import { submitterText } from './submitter.ts';
 
@@ -22,7 +23,10 @@ export function requireUnlocked(db: QueueDb, kind: JobKind): void {
   if (lock) throw new PhdError('LOCKED', `${lockText(lock)}: phd locks clear --${lock.kind} lifts it`);
 }
 
-/** Runs `work` with a check that throws LOCKED once a lock holds this kind of work back; checks first of all. */
+/**
+ * Runs `work` with a check that throws LOCKED once a lock holds this kind of work back; checks first of all, and can be
+ * ended by a lock meanwhile (foreground.ts).
+ */
 export async function withGate<T>(
   places: Places,
   kind: JobKind,
@@ -31,7 +35,7 @@ export async function withGate<T>(
   const queue = new Queue(places);
   try {
     requireUnlocked(queue.db, kind);
-    return await work(() => requireUnlocked(queue.db, kind));
+    return await inForeground(places, kind, () => work(() => requireUnlocked(queue.db, kind)));
   } finally {
     queue.close();
   }
