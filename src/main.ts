@@ -41,11 +41,22 @@ const REGISTRARS: ((program: Command, cli: Cli) => void)[] = [
   registerLocks,
   registerDaemon,
   registerLog,
-  registerDemo,
+  registerKeys,
+  (program, cli) => registerDemo(program, cli, (env) => openConsoleHere(cli, program, env)),
 ];
 
-/** `phd` without words; the options say how it looks. */
-async function openConsoleHere(cli: Cli, program: Command): Promise<void> {
+function registerKeys(program: Command, cli: Cli): void {
+  program
+    .command('keys')
+    .description('print all menus and keys of the console')
+    .action(async () => {
+      const { printedKeys } = await import('../screens/flows/help.ts');
+      for (const line of printedKeys()) cli.print(line);
+    });
+}
+
+/** `phd` without words; the options say how it looks. Returns the exit status. */
+async function openConsoleHere(cli: Cli, program: Command, env: NodeJS.ProcessEnv): Promise<number> {
   const { openConsole } = await import('../screens/console.ts');
   const { plain, thin, rich, mono, ascii, utf8, mouse, slow } = program.opts<Record<string, boolean>>();
   const words = {
@@ -56,7 +67,7 @@ async function openConsoleHere(cli: Cli, program: Command): Promise<void> {
     ...(mouse === undefined ? {} : { mouse }),
     ...(slow ? { slow } : {}),
   };
-  cli.setStatus(await openConsole({ env: cli.env, streams: cli.streams, words }));
+  return await openConsole({ env, streams: cli.streams, words });
 }
 
 /** Runs one command line; returns its exit status. */
@@ -88,9 +99,12 @@ export async function main(
     .showHelpAfterError(false)
     .showSuggestionAfterError(false)
     .allowExcessArguments(true)
-    .action(() => {
+    .action(async () => {
       const [word] = program.args;
-      if (word === undefined) return openConsoleHere(cli, program);
+      if (word === undefined) {
+        cli.setStatus(await openConsoleHere(cli, program, cli.env));
+        return;
+      }
       throw new PhdError('USAGE', `there is no command ${JSON.stringify(word)}: see phd --help`);
     });
   for (const register of REGISTRARS) register(program, cli);

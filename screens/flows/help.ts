@@ -2,6 +2,8 @@
 import { printedKeys } from '../../menus/printed-keys.ts';
 import type { Desk } from '../desk.ts';
 
+export { printedKeys };
+
 export async function help(desk: Desk): Promise<void> {
   const lines = printedKeys();
   await desk.dialogue.read({ title: 'Help', lines: () => lines });

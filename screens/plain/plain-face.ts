@@ -194,8 +194,9 @@ export class PlainFace implements Dialogue {
     return this.#talk.interrupt();
   }
 
-  async close(): Promise<void> {
+  async close(): Promise<boolean> {
     this.closeNow();
+    return true;
   }
 
   closeNow(): void {

@@ -37,8 +37,6 @@ export interface DemoStep {
 }
 
 export interface DemoHooks extends OperationHooks {
-  /** The temporary home, before anything lies in it. */
-  onHome(home: string): void;
   onStep(step: DemoStep): void;
   /** The archives as the index lists them. */
   onList(rows: readonly ListedRow[]): void;
@@ -59,26 +57,26 @@ export interface DemoReport {
   proved: ProvedDisk[];
 }
 
-/** Runs the demo in a new folder under the system's temporary folder, which is removed at the end unless kept. */
-export async function runDemo(
-  env: NodeJS.ProcessEnv,
-  isKept: boolean,
-  hooks: DemoHooks,
-): Promise<DemoReport> {
+/** Makes a new folder under the system's temporary folder for `work`, and removes it at the end unless kept. */
+export async function withDemoHome<T>(isKept: boolean, work: (home: string) => Promise<T>): Promise<T> {
   const home = await fs.mkdtemp(path.join(tmpdir(), 'phd-demo-'));
   try {
-    hooks.onHome(home);
-    const content = chooseContent(env);
-    const steps = new Steps(hooks);
-    const farm = await steps.make(home, content);
-    const context = await openContext({ env: { ...env, PHD_HOME: home }, onNotice: hooks.onWarning });
-    try {
-      return { content: content.description, proved: await steps.walk(context, farm, content) };
-    } finally {
-      await context.close();
-    }
+    return await work(home);
   } finally {
     if (!isKept) await fs.rm(home, { recursive: true, force: true });
+  }
+}
+
+/** Runs the demo in an empty home. */
+export async function runDemo(env: NodeJS.ProcessEnv, home: string, hooks: DemoHooks): Promise<DemoReport> {
+  const content = chooseContent(env);
+  const steps = new Steps(hooks);
+  const farm = await steps.make(home, content);
+  const context = await openContext({ env: { ...env, PHD_HOME: home }, onNotice: hooks.onWarning });
+  try {
+    return { content: content.description, proved: await steps.walk(context, farm, content) };
+  } finally {
+    await context.close();
   }
 }
 
