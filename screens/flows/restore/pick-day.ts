@@ -43,7 +43,13 @@ export async function pickDay(draft: Draft): Promise<StepEnd> {
         ({ day }) => day,
       ),
       idOf: ({ day }) => day,
-      heads: [{ key: 's', id: 'all', label: `All archives of all ${days.length} dates` }],
+      heads: [
+        {
+          key: 's',
+          id: 'all',
+          label: days.length === 1 ? 'All archives' : `All archives of ${days.length} dates`,
+        },
+      ],
       columns: [
         { title: 'date', columns: 10, text: ({ day }) => day },
         { title: 'archives', columns: 8, align: 'right', text: ({ archiveCount }) => String(archiveCount) },

@@ -1,10 +1,10 @@
 /** Where the disks go: the VM's path of now, the original one, or any folder of any volume. */
 import { locationMenu } from '../../../menus/restore-menus.ts';
 import { formatBytes } from '../../../src/engine/display-text.ts';
-import type { Volume } from '../../../src/engine/volumes.ts';
+import type { VmLockState, Volume } from '../../../src/engine/volumes.ts';
 import { fromErrno } from '../../../src/errors.ts';
 import type { Desk } from '../../desk.ts';
-import { ToMainMenu } from '../../dialogue.ts';
+import { type Line, ToMainMenu } from '../../dialogue.ts';
 import type { Draft } from './draft.ts';
 import { rowSource } from './sources.ts';
 import type { StepEnd } from './steps.ts';
@@ -27,13 +27,15 @@ export async function pickPlace(draft: Draft): Promise<StepEnd> {
   const { volumes, folder, lock } = found;
   const original = await originalFolder(volumes, vm);
   const menu = locationMenu({
-    current: folder === null ? null : `${folder} (${lock?.words})`,
+    current: folder,
     original: original ?? (volumes.length > 1 ? `a folder ${vm} on a volume` : null),
     last: lastFolder,
   });
-  let at: string | undefined;
+  const lines = (): Line[] =>
+    lock === null ? [`VM ${vm} is on no volume of the datastores now.`] : [stateLine(lock)];
+  let at = folder === null ? 'original' : 'current';
   for (;;) {
-    const chosen = await desk.dialogue.menu(menu, at === undefined ? {} : { at });
+    const chosen = await desk.dialogue.menu(menu, { at, lines });
     if (chosen === undefined || chosen === 'back') return 'back';
     if (chosen === 'quit') return 'quit';
     if (chosen === 'abort') throw new ToMainMenu();
@@ -45,6 +47,13 @@ export async function pickPlace(draft: Draft): Promise<StepEnd> {
     lastFolder = picked;
     return 'next';
   }
+}
+
+/** The lock state of the VM where it lies now, in words. */
+function stateLine({ state, words }: VmLockState): Line {
+  if (state === 'in use') return { text: `The VM runs or is in use: ${words}.`, mark: 'bad' };
+  if (state === 'unknown') return { text: `Whether the VM is off ${words}.`, mark: 'warning' };
+  return { text: `The VM is ${words}.`, mark: 'good' };
 }
 
 function vmOf(draft: Draft): { uuid: string; vm: string } {

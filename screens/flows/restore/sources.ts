@@ -12,7 +12,13 @@ export interface Shown<Row> {
 export function browsedSource<Row extends { id: number }>(
   open: (text: string) => BrowsedList<Row>,
 ): ListSource<Shown<Row>> {
-  let list = open('');
+  const opened = (text: string): BrowsedList<Row> => {
+    const made = open(text);
+    // The marker is placed by how many rows are known when the list opens.
+    if (made.length.known === 0) made.firstPage(1);
+    return made;
+  };
+  let list = opened('');
   return {
     length: () => list.length,
     rows: (from, limit) =>
@@ -22,7 +28,7 @@ export function browsedSource<Row extends { id: number }>(
     indexOf: (id) => (/^\d+$/.test(id) ? list.indexOf(Number(id)) : -1),
     advance: (budgetMs) => list.advance(budgetMs),
     find: (text) => {
-      list = open(text);
+      list = opened(text);
     },
     refresh: () => list.refresh(),
   };
