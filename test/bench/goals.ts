@@ -1,5 +1,6 @@
 /** What is to be reached, as ratios of two programs in one run or as limits, and what was. */
 import { type InPlaceFigures, JOBS } from './archive-round.ts';
+import type { BrowseResult } from './browse-lists.ts';
 import type { GrowthRow } from './growth.ts';
 import type { FilterResult } from './name-filter.ts';
 import { median, type Samples } from './samples.ts';
@@ -38,6 +39,7 @@ const RATIOS: RatioGoal[] = [
 const IN_PLACE_AT_MOST = 1.1;
 const MEMORY_AT_MOST_BYTES = 256 * 1024 ** 2;
 const FILTER_AT_MOST_MS = 50;
+const STEP_AT_MOST_MS = 10;
 
 /** Ratios of medians for the jobs that were run. */
 export function ratioVerdicts(samples: Samples, jobs: ReadonlySet<string>): Verdict[] {
@@ -94,6 +96,24 @@ export function filterVerdict(filter: FilterResult): Verdict {
   const worst = Math.max(...filter.rows.map((row) => row.worstMs));
   const goal = `first page of ${filter.archiveCount} archives by part of a name, worst`;
   return verdict(goal, FILTER_AT_MOST_MS, worst, ' ms', '');
+}
+
+/** The console's lists: a step, and a letter of a filter. */
+export function browseVerdicts({ rows }: BrowseResult): Verdict[] {
+  const worst = (isWanted: (what: string) => boolean): number =>
+    Math.max(...rows.filter(({ what }) => isWanted(what)).map(({ worstMs }) => worstMs));
+  const isLetter = (what: string): boolean => what.startsWith('letter');
+  const isReading = (what: string): boolean => what.startsWith('slice');
+  return [
+    verdict(
+      'step in a list, worst',
+      STEP_AT_MOST_MS,
+      worst((what) => !isLetter(what) && !isReading(what)),
+      ' ms',
+      '',
+    ),
+    verdict('letter of a filter in a list, worst', FILTER_AT_MOST_MS, worst(isLetter), ' ms', ''),
+  ];
 }
 
 function verdict(

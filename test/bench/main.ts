@@ -9,7 +9,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { JOBS, runRound } from './archive-round.ts';
 import { BLOCK_BYTES, makeBenchDisk, putState } from './disk-image.ts';
-import { filterVerdict, inPlaceVerdicts, memoryVerdict, ratioVerdicts } from './goals.ts';
+import { browseVerdicts, filterVerdict, inPlaceVerdicts, memoryVerdict, ratioVerdicts } from './goals.ts';
 import { measureGrowth } from './growth.ts';
 import { measureIndexing } from './index-targets.ts';
 import { runOrThrow } from './measure.ts';
@@ -130,7 +130,7 @@ async function bench(options: BenchOptions, folder: string): Promise<BenchResult
     });
     await runPart('name filter', samples, async () => {
       results.filter = measureNameFilter(folder, options.rowCount);
-      results.verdicts.push(filterVerdict(results.filter));
+      results.verdicts.push(filterVerdict(results.filter), ...browseVerdicts(results.filter.browse));
     });
   }
   results.measured = samples.all();

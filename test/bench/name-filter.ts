@@ -1,10 +1,13 @@
-/** Time to the first page of an index of a million archives, filtered by part of a name. */
+/** Time to the first page and to any row of an index of a million archives, filtered by part of a name. */
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { ArchiveFilter } from '../../db/archive-filter.ts';
 import { fold } from '../../db/fold.ts';
 import { IndexDb } from '../../db/index-db.ts';
 import { runsOfVm, vmName } from './archive-names.ts';
+import type { BrowseResult } from './browse-lists.ts';
 import { median } from './samples.ts';
 
 const RUNS_OF_A_VM = 4;
@@ -37,6 +40,8 @@ export interface FilterResult {
   /** First query after the file was opened, whatever it asked. */
   firstQueryMs: number;
   rows: FilterRow[];
+  /** The console's lists over the same index, in a process of their own. */
+  browse: BrowseResult;
 }
 
 /** Fills an index as a listing does, opens it anew and asks for first pages. */
@@ -56,13 +61,20 @@ export function measureNameFilter(folder: string, rowCount: number): FilterResul
       if (archiveCount !== vmCount * ARCHIVES_OF_A_VM)
         throw new Error(`the index holds ${archiveCount} archives`);
       const rows = PART_LENGTHS.flatMap((letters) => measureLength(index, letters, vmCount));
-      return { archiveCount, vmCount, fillSeconds, indexBytes: statSync(file).size, firstQueryMs, rows };
+      const indexBytes = statSync(file).size;
+      const browse = browseLists(work);
+      return { archiveCount, vmCount, fillSeconds, indexBytes, firstQueryMs, rows, browse };
     } finally {
       index.close();
     }
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
+}
+
+function browseLists(folder: string): BrowseResult {
+  const script = fileURLToPath(new URL('browse-lists.js', import.meta.url));
+  return JSON.parse(execFileSync(process.execPath, [script, folder], { encoding: 'utf8' })) as BrowseResult;
 }
 
 function fill(file: string, vmCount: number): void {

@@ -1,6 +1,7 @@
 /** The results as Markdown. */
 import os from 'node:os';
 import type { InPlaceFigures } from './archive-round.ts';
+import type { BrowseResult } from './browse-lists.ts';
 import type { Verdict } from './goals.ts';
 import type { GrowthRow, Operation } from './growth.ts';
 import type { FilterResult } from './name-filter.ts';
@@ -144,6 +145,26 @@ function printFilter(filter: FilterResult | null): string {
     `Filled in ${filter.fillSeconds.toFixed(0)} s, ${(filter.indexBytes / MIB).toFixed(0)} MiB; first query after opening ${filter.firstQueryMs.toFixed(1)} ms.`,
     '',
     table(['list', 'letters', 'queries', 'median ms', 'worst ms', 'worst part'], rows),
+    '',
+    printBrowse(filter.browse),
+  ].join('\n');
+}
+
+function printBrowse({ openMs, rows, peakBytes }: BrowseResult): string {
+  const lines = rows.map(({ list, what, times, medianMs, worstMs, worstCpuMs }) => [
+    list,
+    what,
+    String(times),
+    medianMs.toFixed(1),
+    worstMs.toFixed(1),
+    worstCpuMs.toFixed(1),
+  ]);
+  return [
+    '## Lists of the console over the same index',
+    '',
+    `Opened with a first page in ${openMs.toFixed(0)} ms; peak memory of the process ${(peakBytes / MIB).toFixed(0)} MiB.`,
+    '',
+    table(['list', 'what', 'times', 'median ms', 'worst ms', 'worst CPU ms'], lines),
   ].join('\n');
 }
 
