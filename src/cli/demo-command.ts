@@ -70,7 +70,7 @@ async function offerConsole(
   // A signal that ends the console ends the process at once.
   const removeNow = (): void => rmSync(home, { recursive: true, force: true });
   if (!isKept) process.once('exit', removeNow);
-  await openConsole(env);
+  cli.setStatus(await openConsole(env));
   await endJobs(env);
   if (isKept) return;
   process.off('exit', removeNow);
