@@ -1,7 +1,9 @@
 /** The console: chooses its face by the terminal, runs the main menu, and gives the terminal back however it ends. */
+import { readlinkSync } from 'node:fs';
 import { Desk } from './desk.ts';
 import type { Dialogue } from './dialogue.ts';
 import { chooseLook, type LookWords, terminalName } from './look.ts';
+import { writeAtOnce } from './terminal/restore-terminal.ts';
 import type { TerminalStreams } from './terminal/terminal.ts';
 
 export interface ConsoleOptions {
@@ -18,18 +20,27 @@ const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 } as const;
 const LOOK_EVERY_MS = 1_000;
 /** Exit status of a fault of the program itself (EX_SOFTWARE of sysexits.h). */
 const FAULT_STATUS = 70;
+/** Descriptor of standard error. */
+const STDERR = 2;
+
+/** As node:events has it. */
+// biome-ignore lint/suspicious/noExplicitAny: each event has words of its own.
+type Listener = (...words: any[]) => void;
 
 interface Face extends Dialogue {
   /** ^C as a signal: true if what is going on takes it. */
   interrupt?(): boolean;
-  close(): Promise<void>;
+  /** Puts the terminal right even if the process is killed. */
+  guard?(): Promise<void>;
+  /** False: the line stalls and has not taken the last bytes. */
+  close(): Promise<unknown>;
   closeNow(): void;
 }
 
 /** Runs the console until the person leaves it; returns the exit status. Jobs go on without it. */
 export async function openConsole(options: ConsoleOptions): Promise<number> {
   const { env, streams, words } = options;
-  const look = chooseLook(env, null, words);
+  const look = chooseLook(env, deviceOf(streams.stdout), words);
   const desk = new Desk(env, look);
   const name = terminalName(env);
   const whyPlain = whyPlainOf(streams, words, name);
@@ -42,21 +53,36 @@ export async function openConsole(options: ConsoleOptions): Promise<number> {
       ? await openFullFace(options, desk, name.name, () => end(128 + SIGNALS.SIGHUP))
       : await openPlainFace(options, desk, whyPlain);
   desk.dialogue = face;
-  const release = holdSignals(face, end, streams.stderr);
+  const release = holdProcess(face, end, streams);
   const { mainMenu } = await import('./flows/main-menu.ts');
   const ticking = setInterval(() => void desk.refreshState(), LOOK_EVERY_MS);
-  try {
-    return await Promise.race([mainMenu(desk).then(() => 0), ended]);
-  } catch (error) {
-    await face.close();
-    streams.stderr.write(`phd: ${(error as Error).stack ?? String(error)}\n`);
+  void face.guard?.();
+  let fault: unknown;
+  const status = await Promise.race([mainMenu(desk).then(() => 0), ended]).catch((error: unknown) => {
+    fault = error;
     return FAULT_STATUS;
-  } finally {
-    clearInterval(ticking);
-    await face.close();
-    release();
-    await desk.close();
+  });
+  clearInterval(ticking);
+  const isGivenBack = (await face.close()) !== false;
+  if (fault !== undefined) streams.stderr.write(faultText(fault));
+  // What was under way when a signal came, and bytes that a dead line never takes, would keep the process.
+  if (status !== 0 || !isGivenBack) process.exit(status);
+  release();
+  await desk.close();
+  return status;
+}
+
+/** File of the terminal; null where the system does not tell. */
+function deviceOf(stdout: NodeJS.WriteStream): string | null {
+  try {
+    return readlinkSync(`/proc/self/fd/${(stdout as { fd?: number }).fd}`);
+  } catch {
+    return null;
   }
+}
+
+function faultText(error: unknown): string {
+  return `phd: fault in the program: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`;
 }
 
 function whyPlainOf(
@@ -93,36 +119,46 @@ async function openPlainFace(
 }
 
 /** The terminal is given back first, whatever ends the process; the status says what it was. */
-function holdSignals(face: Face, end: (status: number) => void, stderr: NodeJS.WriteStream): () => void {
-  const before = new Map(
-    Object.keys(SIGNALS).map((name) => [name, process.listeners(name as NodeJS.Signals)]),
-  );
-  const ours = new Map<string, () => void>();
+function holdProcess(
+  face: Face,
+  end: (status: number) => void,
+  { stdout, stderr }: ConsoleOptions['streams'],
+): () => void {
+  const undo: (() => void)[] = [];
+  const hold = (emitter: NodeJS.EventEmitter, event: string, listener: Listener): void => {
+    const before = emitter.listeners(event) as Listener[];
+    emitter.removeAllListeners(event);
+    emitter.on(event, listener);
+    undo.push(() => {
+      emitter.off(event, listener);
+      for (const one of before) emitter.on(event, one);
+    });
+  };
   for (const [name, number] of Object.entries(SIGNALS)) {
-    process.removeAllListeners(name);
-    const listener = (): void => {
+    hold(process, name, () => {
       if (name === 'SIGINT' && face.interrupt?.()) return;
       end(128 + number);
-    };
-    ours.set(name, listener);
-    process.on(name, listener);
+    });
   }
   const onFault = (error: unknown): void => {
     face.closeNow();
-    stderr.write(
-      `phd: fault in the program: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
-    );
+    writeAtOnce(STDERR, faultText(error));
     process.exit(FAULT_STATUS);
   };
+  hold(process, 'uncaughtException', onFault);
+  hold(process, 'unhandledRejection', onFault);
+  // Node would print it across the screen.
+  hold(process, 'warning', ({ message }: Error) => face.notice(message, 'warning'));
+  // A terminal that is gone tells so at each write.
+  const onGone = (): void => end(128 + SIGNALS.SIGHUP);
+  if (face.guard !== undefined) {
+    hold(stdout, 'error', onGone);
+    hold(stderr, 'error', onGone);
+  }
   const onExit = (): void => face.closeNow();
-  process.on('uncaughtException', onFault);
-  process.on('unhandledRejection', onFault);
   process.on('exit', onExit);
+  undo.push(() => process.off('exit', onExit));
   return () => {
-    process.off('uncaughtException', onFault);
-    process.off('unhandledRejection', onFault);
-    process.off('exit', onExit);
-    for (const [name, listener] of ours) process.off(name, listener);
-    for (const [name, listeners] of before) for (const one of listeners) process.on(name, one);
+    for (const one of undo) one();
   };
 }

@@ -133,9 +133,15 @@ export class FullFace implements Dialogue {
     return this.#terminal.lend(work);
   }
 
-  async close(): Promise<void> {
+  /** See Terminal. */
+  guard(): Promise<void> {
+    return this.#terminal.guard();
+  }
+
+  /** False: the line stalls and has not taken the last bytes. */
+  close(): Promise<boolean> {
     clearTimeout(this.#ticker);
-    await this.#terminal.close();
+    return this.#terminal.close();
   }
 
   closeNow(): void {

@@ -7,6 +7,8 @@ import { createRequire } from 'node:module';
 import { PassThrough } from 'node:stream';
 import type { Mark, Size, Widget } from '../frame.ts';
 import type { Look } from '../look.ts';
+import { hasAlternateScreen } from './restore-terminal.ts';
+import { squeeze } from './squeeze.ts';
 
 const require = createRequire(import.meta.url);
 
@@ -30,7 +32,6 @@ interface BlessedScreen {
     rows: number;
     cursorHidden: boolean;
     flush(): void;
-    _write(text: string): void;
   };
   alloc(): void;
   realloc(): void;
@@ -93,6 +94,9 @@ function attributesOf(look: Look): Record<Mark, number> {
   };
 }
 
+const ALTERNATE_SCREEN = '\x1b[?1049h';
+const CLEAR = '\x1b[H\x1b[J';
+
 export interface CellGrid {
   size: Size;
   /** One row of cells; the comparison with what the terminal shows happens in `flush`. */
@@ -102,8 +106,8 @@ export interface CellGrid {
   drawWidgets(widgets: readonly Widget[]): void;
   /** Bytes that bring the terminal from what it shows to what was set. */
   flush(cursor: { row: number; column: number; isVisible: boolean }): string;
-  /** Bytes that begin: alternate screen, keypad, hidden cursor, cleared. */
-  begin(): string;
+  /** Bytes that begin: alternate screen, hidden cursor, cleared. */
+  readonly beginSequence: string;
   /** From now on the terminal is taken to show nothing. */
   forget(): void;
   resize(size: Size): void;
@@ -117,8 +121,10 @@ export function openCellGrid(name: string, size: Size, look: Look): CellGrid {
   // The process belongs to the program: blessed's own handlers would end it with the wrong status.
   removeNewListeners(before);
   const attributes = attributesOf(look);
-  let begun = capture.take();
+  // What blessed begins with is more than is needed: a charset for line drawing, the keypad, a title kept.
+  capture.take();
   let shownCursor = '';
+  let isForgotten = false;
   const widgets = new Widgets(screen);
 
   const takeAll = (): string => {
@@ -127,11 +133,7 @@ export function openCellGrid(name: string, size: Size, look: Look): CellGrid {
   };
   return {
     size,
-    begin() {
-      const bytes = begun;
-      begun = '';
-      return bytes;
-    },
+    beginSequence: `${hasAlternateScreen(name) ? ALTERNATE_SCREEN : ''}\x1b[?25l\x1b[m${CLEAR}`,
     setRow(row, cells, marks) {
       const line = screen.lines[row];
       if (line === undefined) return;
@@ -153,9 +155,12 @@ export function openCellGrid(name: string, size: Size, look: Look): CellGrid {
       widgets.draw(wanted);
     },
     flush({ row, column, isVisible }) {
+      for (const [at, line] of screen.lines.entries()) fillGaps(line, screen.olines[at] ?? line);
       screen.draw(0, screen.lines.length - 1);
       // Saving and restoring the cursor around each paint is of no use: its place is told below.
-      const painted = takeAll().replaceAll('\x1b7', '').replaceAll('\x1b8', '');
+      const cells = takeAll().replaceAll('\x1b7', '').replaceAll('\x1b8', '');
+      const painted = isForgotten ? CLEAR + squeeze(cells, screen.cols) : squeeze(cells, screen.cols);
+      isForgotten = false;
       const cursor = `\x1b[${row + 1};${column + 1}H${isVisible ? '\x1b[?25h' : ''}`;
       if (painted === '' && cursor === shownCursor) return '';
       const hide = shownCursor.endsWith('\x1b[?25h') ? '\x1b[?25l' : '';
@@ -164,8 +169,9 @@ export function openCellGrid(name: string, size: Size, look: Look): CellGrid {
     },
     forget() {
       screen.realloc();
+      takeAll();
       shownCursor = '';
-      screen.program._write('\x1b[H\x1b[J');
+      isForgotten = true;
     },
     resize(next) {
       capture.columns = next.columns;
@@ -177,6 +183,27 @@ export function openCellGrid(name: string, size: Size, look: Look): CellGrid {
       this.forget();
     },
   };
+}
+
+/** What a jump over cells costs: `ESC [ 2 C`. */
+const JUMP_BYTES = 4;
+
+/** Cells between two changes that cost no more than a jump over them count as changed. */
+function fillGaps(line: Line, shown: Line): void {
+  if (!line.dirty) return;
+  let last = -1;
+  for (let at = 0; at < line.length; at++) {
+    const cell = line[at] as Cell;
+    if (cell[0] === shown[at]?.[0] && cell[1] === shown[at]?.[1]) continue;
+    const gap = line.slice(last + 1, at);
+    const isCheap = last >= 0 && gap.length > 0 && gap.every(([attribute]) => attribute === cell[0]);
+    const bytes = Buffer.byteLength(gap.map(([, character]) => character).join(''));
+    if (isCheap && line[last]?.[0] === cell[0] && bytes <= JUMP_BYTES) {
+      // A character that no cell holds: it differs from all.
+      for (let one = last + 1; one < at; one++) (shown[one] as Cell)[1] = '\0';
+    }
+    last = at;
+  }
 }
 
 function createScreen(name: string, output: Capture, look: Look): BlessedScreen {

@@ -7,14 +7,21 @@ import type { Frame, Mark, Size } from '../frame.ts';
 import { cellsOf } from '../frame.ts';
 import type { Look } from '../look.ts';
 import { type CellGrid, openCellGrid } from './blessed.ts';
-import { KeyDecoder, type KeyEvent } from './key-decoder.ts';
-import { RESTORE_SEQUENCE, writeRestoreSequence } from './restore-terminal.ts';
+import { clean, isPasteWithoutBrackets, KeyDecoder, type KeyEvent } from './key-decoder.ts';
+import { FAREWELL_MS, restoreSequence, writeAtOnce } from './restore-terminal.ts';
+import type { TerminalGuard } from './terminal-guard.ts';
 
-/** The rest of a torn sequence is waited for so long: ESCDELAY, else by the kind of line. */
+/** After a lone ESC the rest of a sequence is waited for so long: ESCDELAY, else by the kind of line. */
 const LOCAL_ESCAPE_MS = 50;
 const REMOTE_ESCAPE_MS = 180;
-/** A stalled line gets so long to take the last bytes at the end. */
-const FAREWELL_MS = 2_000;
+/** What has begun as a sequence can be nothing else: slow lines get their time. */
+const REST_MS = 1_000;
+/** A paste may come in through a line that stalls. */
+const PASTE_MS = 5_000;
+/** Terminals that do not tell a paste from typing. */
+const WITHOUT_BRACKETS = /^(linux|screen|vt|cons)/;
+/** A stopped process runs on at once if nobody can continue it: then it was not stopped. */
+const STOPPED_MS = 200;
 const MOUSE_ON = '\x1b[?1000h\x1b[?1006h';
 const MOUSE_OFF = '\x1b[?1006l\x1b[?1000l';
 /** Descriptor of standard output. */
@@ -40,9 +47,16 @@ export class Terminal {
   readonly #grid: CellGrid;
   readonly #decoder = new KeyDecoder();
   readonly #escapeMs: number;
+  readonly #restore: string;
+  readonly #guessesPaste: boolean;
   #timer: NodeJS.Timeout | undefined;
   #shown: Frame | undefined;
+  /** Frames are shown and keys are read. */
   #isOpen = true;
+  #isLent = false;
+  #isClosed = false;
+  #stopped: NodeJS.Timeout | undefined;
+  #guard: TerminalGuard | undefined;
   /** Writes that the line has not taken yet. */
   #unsent = 0;
   #isPaintOwed = false;
@@ -60,6 +74,8 @@ export class Terminal {
     this.#isMouseOn = look.hasMouse;
     const wanted = Number(env.ESCDELAY);
     this.#escapeMs = wanted > 0 ? wanted : look.isSlow ? REMOTE_ESCAPE_MS : LOCAL_ESCAPE_MS;
+    this.#restore = restoreSequence(name);
+    this.#guessesPaste = WITHOUT_BRACKETS.test(env.TERM ?? '');
     this.#grid = openCellGrid(name, this.size, look);
     const { stdin, stdout } = streams;
     // An internal of Node: without it a line that stalls would hold the whole program up.
@@ -71,12 +87,15 @@ export class Terminal {
     stdout.on('error', this.#onGone);
     stdout.on('resize', this.#onResize);
     stdin.resume();
-    this.#send(this.#grid.begin() + PASTE_ON + (this.#isMouseOn ? MOUSE_ON : ''));
+    process.on('SIGTSTP', this.#onStop);
+    process.on('SIGCONT', this.#onContinue);
+    this.#send(this.#begin());
   }
 
+  /** Serial lines know no size: they tell 0. */
   get size(): Size {
-    const { columns = 80, rows = 24 } = this.#streams.stdout;
-    return { columns, rows };
+    const { columns, rows } = this.#streams.stdout;
+    return { columns: columns || 80, rows: rows || 24 };
   }
 
   /** Shows the frame; false if the line is not free: `onPaintWanted` follows. */
@@ -110,50 +129,77 @@ export class Terminal {
     return this.#isMouseOn;
   }
 
-  /** Leaves to the shell until it is continued (^Z, fg). */
+  /** From now on the terminal is put right even if the process is killed. */
+  async guard(): Promise<void> {
+    const { TerminalGuard } = await import('./terminal-guard.ts');
+    if (this.#isClosed) return;
+    this.#guard = new TerminalGuard(this.#restore);
+    this.#guard.say(this.#isOpen ? 'held' : 'given');
+  }
+
+  /** Leaves to the shell until it is continued (^Z, fg); with it all that was started with it (npm, a wrapper). */
   suspend(): void {
     this.#leave();
-    // Without a timer of its own a process with nothing else to do would end when it is continued.
-    const alive = setInterval(() => undefined, 3_600_000);
-    process.once('SIGCONT', () => {
-      clearInterval(alive);
-      this.#enter();
-    });
-    process.kill(process.pid, 'SIGTSTP');
+    // Runs after the stop; at once where nobody could continue the process, which the kernel then does not stop.
+    // Its being there also keeps a process with nothing else to do from ending.
+    this.#stopped = setTimeout(this.#onContinue, STOPPED_MS);
+    process.kill(0, 'SIGTSTP');
   }
 
   /** Runs `work` with the terminal given back (a pager, an editor), then takes it again. */
   async lend<T>(work: () => Promise<T>): Promise<T> {
     this.#leave();
+    this.#isLent = true;
     try {
       return await work();
     } finally {
-      this.#enter();
+      this.#isLent = false;
+      if (!this.#isClosed) this.#enter();
     }
   }
 
-  /** Gives the terminal back; waits a little for a slow line, never for one that is dead. */
-  async close(): Promise<void> {
-    if (!this.#isOpen) return;
+  /** Gives the terminal back; waits a little for a slow line, never for one that is dead. False: it took nothing. */
+  async close(): Promise<boolean> {
+    if (this.#isClosed) return true;
     this.#isOpen = false;
+    this.#isClosed = true;
     const { stdin, stdout } = this.#streams;
-    clearTimeout(this.#timer);
     stdin.off('data', this.#onData);
     stdin.off('end', this.#onGone);
     stdout.off('resize', this.#onResize);
+    this.#forgetSignals();
+    this.#guard?.end();
     this.#cook();
-    const sent = new Promise<void>((resolve) => stdout.write(RESTORE_SEQUENCE, () => resolve()));
-    await Promise.race([sent, delay(FAREWELL_MS, undefined, { ref: false })]);
+    const abort = new AbortController();
+    const sent = new Promise<true>((resolve) => stdout.write(this.#restore, () => resolve(true)));
+    const late = delay(FAREWELL_MS, false as const, { signal: abort.signal }).catch(() => false as const);
+    const isSent = await Promise.race([sent, late]);
+    abort.abort();
     stdin.pause();
     stdin.unref?.();
+    return isSent;
   }
 
   /** The same at once, for the end of a process that cannot wait. */
   closeNow(): void {
-    if (!this.#isOpen) return;
+    if (this.#isClosed) return;
     this.#isOpen = false;
+    this.#isClosed = true;
+    this.#forgetSignals();
+    this.#guard?.end();
     this.#cook();
-    writeRestoreSequence(STDOUT);
+    writeAtOnce(STDOUT, this.#restore);
+  }
+
+  #begin(): string {
+    return this.#grid.beginSequence + PASTE_ON + (this.#isMouseOn ? MOUSE_ON : '');
+  }
+
+  #forgetSignals(): void {
+    process.off('SIGTSTP', this.#onStop);
+    process.off('SIGCONT', this.#onContinue);
+    clearTimeout(this.#stopped);
+    clearTimeout(this.#timer);
   }
 
   /** Hands bytes to the line and notes when it has taken them. */
@@ -169,17 +215,23 @@ export class Terminal {
 
   #leave(): void {
     this.#isOpen = false;
+    this.#guard?.say('given');
+    // From now on a stop is a stop.
+    process.off('SIGTSTP', this.#onStop);
     this.#streams.stdin.pause();
     this.#cook();
-    writeRestoreSequence(STDOUT);
+    writeAtOnce(STDOUT, this.#restore);
   }
 
   #enter(): void {
     this.#isOpen = true;
+    this.#guard?.say('held');
+    process.off('SIGTSTP', this.#onStop);
+    process.on('SIGTSTP', this.#onStop);
     const { stdin } = this.#streams;
     stdin.setRawMode(true);
     stdin.resume();
-    this.#send(`\x1b[?1049h\x1b[?1h\x1b=\x1b[?25l${PASTE_ON}${this.#isMouseOn ? MOUSE_ON : ''}`);
+    this.#send(this.#begin());
     this.#grid.resize(this.size);
     this.#shown = undefined;
     this.#events.onPaintWanted();
@@ -214,14 +266,33 @@ export class Terminal {
 
   readonly #onData = (bytes: Buffer): void => {
     clearTimeout(this.#timer);
-    const keys = this.#decoder.push(bytes);
-    if (this.#decoder.isWaiting) {
-      this.#timer = setTimeout(() => {
-        const late = this.#decoder.timeOut();
-        if (late.length > 0) this.#events.onKeys(late);
-      }, this.#escapeMs);
-    }
+    const isPaste =
+      this.#guessesPaste && this.#decoder.awaited === 'nothing' && isPasteWithoutBrackets(bytes);
+    const keys: KeyEvent[] = isPaste
+      ? [{ kind: 'paste', text: clean(bytes.toString('utf8')) }]
+      : this.#decoder.push(bytes);
+    this.#awaitRest();
     if (keys.length > 0) this.#events.onKeys(keys);
+  };
+
+  #awaitRest(): void {
+    const { awaited } = this.#decoder;
+    if (awaited === 'nothing') return;
+    const patienceMs = { escape: this.#escapeMs, rest: REST_MS, paste: PASTE_MS }[awaited];
+    this.#timer = setTimeout(() => {
+      const late = this.#decoder.timeOut();
+      this.#awaitRest();
+      if (late.length > 0) this.#events.onKeys(late);
+    }, patienceMs);
+  }
+
+  /** Someone else stops the process (kill -TSTP). */
+  readonly #onStop = (): void => this.suspend();
+
+  /** After any stop the terminal may have been used by others: all is taken again and painted anew. */
+  readonly #onContinue = (): void => {
+    clearTimeout(this.#stopped);
+    if (!this.#isLent && !this.#isClosed) this.#enter();
   };
 
   readonly #onResize = (): void => {
