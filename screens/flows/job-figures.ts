@@ -45,9 +45,10 @@ export function remainingText(seconds: number | null | undefined, leastStepSecon
   return formatSeconds(Math.round(seconds / step) * step);
 }
 
-/** `2300 of 5120 MB` */
+/** `2300 of 5120 MB`, as wide from its begin to its end. */
 export function amountText({ bytes, totalBytes }: JobProgress): string {
-  return `${Math.floor(bytes / MB)} of ${Math.ceil(totalBytes / MB)} MB`;
+  const total = String(Math.ceil(totalBytes / MB));
+  return `${String(Math.floor(bytes / MB)).padStart(total.length)} of ${total} MB`;
 }
 
 const PHASES: Record<string, string> = {

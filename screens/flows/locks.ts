@@ -1,12 +1,14 @@
 /** Locks over the queue: who set which, from where and when; clear them, set them, end what runs. */
 import { LOCK_KIND_MENU, LOCKS_MENU } from '../../menus/tree.ts';
 import { formatCount } from '../../src/engine/display-text.ts';
-import type { LockKind } from '../../src/model/job.ts';
+import type { JobKind, LockKind } from '../../src/model/job.ts';
 import type { Queue } from '../../src/queue/queue.ts';
 import type { Desk } from '../desk.ts';
 import type { Line } from '../dialogue.ts';
 import { tellFailure } from './tell-failure.ts';
 
+/** More would not fit on a small screen. */
+const SHOWN_LINES = 8;
 const BOTH: readonly LockKind[] = ['restore', 'backup'];
 
 export async function locks(desk: Desk): Promise<void> {
@@ -60,18 +62,27 @@ async function stop(desk: Desk, queue: Queue): Promise<void> {
   );
 }
 
-/** Sets the locks first, so that nothing starts while jobs are ended. */
+/** Sets the locks first, so that nothing starts while work is ended: jobs, and commands on another screen. */
 async function kill(desk: Desk, queue: Queue): Promise<void> {
   const kinds = await kindsAsked(desk);
   if (kinds === undefined) return;
+  const { foregroundWork, killForeground } = await import('../../src/queue/foreground.ts');
   queue.settleInterrupted();
   const isAll = kinds.length === BOTH.length;
-  const running = queue.db.jobs({ states: ['running'], ...(isAll ? {} : { kinds }) });
-  const what = running.map(({ id, kind, title }) => `${id}  ${kind} ${title}`);
+  const isMeant = (kind: JobKind): boolean => isAll || kinds.some((one) => one === kind);
+  const jobs = queue.db.jobs({ states: ['running'] }).filter(({ kind }) => isMeant(kind));
+  const commands = foregroundWork(queue.places).filter(({ kind }) => isMeant(kind));
+  const what = [
+    ...jobs.map(({ id, kind, title }) => `job ${id}: ${kind} ${title}`),
+    ...commands.map(({ kind, process: { pid } }) => `process ${pid}: a ${kind} on another screen`),
+  ];
   const isSure = await desk.dialogue.confirm({
     title: 'Kill what runs',
-    lines: running.length === 0 ? ['Nothing runs. Locks are set, so that nothing starts.'] : what.slice(0, 8),
-    question: running.length === 0 ? 'Set the locks?' : `End ${formatCount(running.length, 'job')} now?`,
+    lines: what.length === 0 ? ['Nothing runs. The locks are set all the same.'] : what.slice(0, SHOWN_LINES),
+    question:
+      what.length === 0
+        ? 'Set the locks?'
+        : `Set the locks and end ${what.length === 1 ? 'it' : `all ${what.length}`} now?`,
     isDestructive: true,
   });
   if (!isSure) return;
@@ -80,6 +91,7 @@ async function kill(desk: Desk, queue: Queue): Promise<void> {
   const { killJobs } = await import('./job-kill.ts');
   await killJobs(
     desk,
-    running.map(({ id }) => id),
+    jobs.map(({ id }) => id),
   );
+  for (const command of commands) await killForeground(command);
 }
