@@ -119,6 +119,11 @@ export class IndexDb {
     this.#onNotice = onNotice;
   }
 
+  /** Lets SQLite keep less of the file in memory (16 MB by default): the pages lie in the cache of the system as well. */
+  limitCache(bytes: number): void {
+    this.#guard(() => this.#database.pragma(`cache_size = -${Math.ceil(bytes / 1024)}`));
+  }
+
   /** Makes the table of targets agree with the configuration; rows of targets that are gone or moved go. */
   syncTargets(
     targets: readonly { number: number; name: string; transport: Transport; place: string }[],

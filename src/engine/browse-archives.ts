@@ -17,6 +17,9 @@ import { type Catalogue, indexFilter, type ListedRow, type ListFilter, listedRow
 /** What is read when a list is opened: enough for an index of some ten thousand archives. */
 const OPEN_BUDGET_MS = 15;
 
+/** The order of a million archives takes its share of the console's memory. */
+const CACHE_BYTES = 4 * 1024 ** 2;
+
 /** The filter of the console, and the VM or disk that was chosen in the list before. */
 export interface BrowseFilter extends ListFilter {
   /** The whole name of a VM, of a disk. */
@@ -77,6 +80,7 @@ export function openBrowser(stateDir: string, onNotice?: (message: string) => vo
   const jobs = new JobsDb(path.join(stateDir, 'jobs.db'));
   try {
     const index = IndexDb.open(path.join(stateDir, 'index.db'), onNotice);
+    index.limitCache(CACHE_BYTES);
     return new ArchiveBrowser({ index, jobs });
   } catch (error) {
     jobs.close();
