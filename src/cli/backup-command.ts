@@ -21,6 +21,16 @@ interface Words {
   json?: boolean;
 }
 
+const EXAMPLES = `
+Without --full and --delta each disk gets a DELTA if there is a FULL of it and
+at most half has changed since, else a FULL with its empty DELTA.
+
+Examples:
+  phd backup /srv/vms/database
+  phd backup /srv/vms/* --target 2
+  phd backup /srv/vms/mail --full --codec zstd --encrypt
+  phd backup /srv/vms/mail --image /dev/vg0/mail-data`;
+
 const MAX_LEVEL = { gzip: 9, zstd: 19, lzop: 9 } as const;
 
 export function registerBackup(program: Command, cli: Cli): void {
@@ -29,17 +39,21 @@ export function registerBackup(program: Command, cli: Cli): void {
     .summary('back up VMs')
     .description('back up all disks of VM folders: a FULL the first time, then DELTAs against it')
     .argument('<VM_FOLDER...>', 'folder of a VM on a datastore')
-    .option('--target <N>', 'target to write to')
-    .option('--full', 'make FULLs')
+    .option(
+      '--target <N>',
+      'target to write to (default: backup.target, else the lowest number that may be written)',
+    )
+    .option('--full', 'make FULLs, whatever has changed')
     .option('--delta', 'make DELTAs, also if more than half has changed')
-    .option('--codec <CODEC>', 'of FULLs: gzip, zstd or lzop')
-    .option('--level <L>', 'of the codec')
-    .option('--encrypt', 'encrypt with the configured passphrases')
+    .option('--codec <CODEC>', 'of FULLs: gzip, zstd or lzop (default: backup.codec, which is gzip)')
+    .option('--level <L>', 'of the codec: gzip 1-9 (1), zstd 1-19 (3), lzop 1-9 (1)')
+    .option('--encrypt', 'encrypt with the configured passphrases (default: backup.encrypt, which is false)')
     .option('--no-encrypt', 'do not encrypt, whatever is configured')
     .option('--image <FILE...>', 'further raw images or devices to take as disks')
     .option('--assume-off', 'back up although something has the disk open for writing')
-    .option('--background', 'queue it, one job for each VM: see phd jobs')
+    .option('--background', 'queue it, one job for each VM, for phd daemon: see phd jobs')
     .option('--json', 'JSON lines')
+    .addHelpText('after', EXAMPLES)
     .action(async (folders: string[], words: Words) => {
       const request = requestOf(words);
       if (words.background) return await queueBackups(cli, folders, request, words.json ?? false);

@@ -3,8 +3,31 @@ import type { Command } from 'commander';
 import { PhdError } from '../errors.ts';
 import type { Cli } from './cli.ts';
 
+const KEYS = `
+Keys, with their defaults (for others: phd target add, phd passphrase set):
+  datastores: []                      folders in which VMs lie
+  backup.target                       (the lowest number that may be written)
+  backup.codec: gzip                  of FULLs: gzip, zstd or lzop
+  backup.level                        of the codec (gzip 1, zstd 3, lzop 1)
+  backup.encrypt: false               true needs passphrases
+  backup.fullAboveChangedPercent: 50  more changed blocks than this make a FULL
+  backup.fullOffline: refused         allowed: FULLs may have gone to tape
+  index.maxAgeMinutes: 15             an older index is renewed for a restore
+  jobs.atOnce: 1                      jobs at the same time, 1 to 4
+  jobs.keepDays: 90                   ended jobs are kept so many days
+  jobs.keepCount: 1000                and so many of them
+
+Examples:
+  phd config set datastores '[ /srv/vms, /vmfs/volumes ]'
+  phd config set backup.codec zstd
+  phd config get jobs.atOnce
+  phd config set jobs.atOnce --remove`;
+
 export function registerConfig(program: Command, cli: Cli): void {
-  const config = program.command('config').description('check, read and change the configuration');
+  const config = program
+    .command('config')
+    .description('check, read and change the configuration')
+    .addHelpText('after', KEYS);
   config
     .command('check')
     .description(

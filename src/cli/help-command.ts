@@ -3,9 +3,24 @@ import type { Command } from 'commander';
 import { PhdError } from '../errors.ts';
 import { nearNames } from '../model/near-names.ts';
 
+const FIRST_STEPS = `
+First steps:
+  phd demo                                      see it work, in a temporary home
+  phd target add 1 --name local --transport vmfs --path /srv/backups
+  phd backup /srv/vms/database                  a FULL first, then DELTAs
+  phd list                                      what there is
+  phd restore --vm database --to /srv/restored  the newest complete run
+
+The configuration is phd.yaml in $PHD_HOME, else in /etc/phd (root) or
+~/.config/phd: see phd config --help.
+Exit status: 0 done and proved, 1 failed, 2 wrong usage or configuration,
+3 damaged data, 4 target not reached, 5 locked or in use, 6 no room,
+7 passphrase, 130 cancelled.`;
+
 /** Registered last: it looks for its words among all other commands. */
 export function registerHelp(program: Command): void {
   program
+    .addHelpText('after', FIRST_STEPS)
     .command('help')
     .summary('show the help of a command')
     .description('show the help of a command, as --help does')

@@ -15,6 +15,10 @@ export function registerIndex(program: Command, cli: Cli): void {
     .option('--target <N>', 'only this target')
     .option('--force', 'list every folder, also those that cannot have changed')
     .option('--json', 'JSON lines')
+    .addHelpText(
+      'after',
+      '\nTargets are only read. A restore by name does it by itself where the index\nis older than index.maxAgeMinutes (15).',
+    )
     .action(async (options: { target?: string; force?: boolean; json?: boolean }) => {
       const target =
         options.target === undefined ? undefined : parseWhole(options.target, '--target', 1, 9999);

@@ -14,7 +14,19 @@ const FOLLOW_EVERY_MS = 500;
 const MAX_ID = 999_999_999_999;
 
 export function registerJobs(program: Command, cli: Cli): void {
-  const jobs = program.command('jobs').description('list, watch, kill, retry and remove queued jobs');
+  const jobs = program
+    .command('jobs')
+    .description('list, watch, kill, retry and remove queued jobs')
+    .addHelpText(
+      'after',
+      `
+Backup, restore and verify queue jobs with --background; the daemon runs them.
+
+Examples:
+  phd jobs list --state failed
+  phd jobs log -f 12
+  phd jobs retry --failed`,
+    );
   registerList(jobs, cli);
   jobs
     .command('show')

@@ -12,11 +12,17 @@ const PAGE_ROWS = 1000;
 const MINUTE_MS = 60_000;
 
 const HELP = `
-STATE: arriving or cut (its end is missing), foreign (listed, not restored), without DELTA (a FULL alone),
-partial (its run lacks disks); then result and date of the last verify run.
+STATE: arriving or cut (its end is missing), foreign (listed, not restored),
+without DELTA (a FULL alone), without FULL (a DELTA alone), partial (its run
+lacks disks); then result and date of the last verify run.
 
 An encrypted FULL opens without phd. With the system passphrase: gpg -d FULL
-With the master passphrase: tail -c +${GPG_MASTER_OFFSET} FULL | gpg -d`;
+With the master passphrase: tail -c +${GPG_MASTER_OFFSET} FULL | gpg -d
+
+Examples:
+  phd list --vm data --mode full
+  phd list --date 2026-11-01..2026-11-20 --target 2
+  phd list --json | jq -r 'select(.verifiedAt == null) | .path'`;
 
 interface ListOptions {
   vm?: string;
@@ -38,7 +44,7 @@ export function registerList(program: Command, cli: Cli): void {
     .option('--date <D>', 'YYYY-MM-DD, YYYY-MM-DDTHH:MM or a range D..D')
     .option('--transport <T>', 'all, ssh or ftp', 'all')
     .option('--vmfs <V>', 'archives on vmfs targets: show, only or hide', 'show')
-    .option('--target <N>', 'number of a target, % for all')
+    .option('--target <N>', 'number of a target, % for all (default: all)')
     .option('--mode <M>', 'all, full or delta', 'all')
     .option('--json', 'JSON lines')
     .addHelpText('after', HELP)

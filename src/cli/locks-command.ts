@@ -13,12 +13,12 @@ interface Words {
 
 export function registerLocks(program: Command, cli: Cli): void {
   const locks = program.command('locks').description('keep backups or restores from starting');
-  const command = (name: string, description: string): Command =>
+  const command = (name: string, description: string, what = 'the lock of '): Command =>
     locks
       .command(name)
       .description(description)
-      .option('--backup', 'only the lock of backups')
-      .option('--restore', 'only the lock of restores');
+      .option('--backup', `only ${what}backups`)
+      .option('--restore', `only ${what}restores`);
   command('show', 'tell who set which lock, from where and when')
     .option('--json', 'JSON lines')
     .action((words: Words) => show(cli, words));
@@ -29,6 +29,7 @@ export function registerLocks(program: Command, cli: Cli): void {
   command(
     'kill',
     'kill what runs, in the background and in the foreground; without an option also verify runs',
+    '',
   ).action((words: Words) => kill(cli, words));
 }
 

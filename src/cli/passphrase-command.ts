@@ -6,8 +6,21 @@ import { askSecret } from './prompt.ts';
 
 const KINDS = ['system', 'master'] as const;
 
+const HELP = `
+It is asked for without echo, or read as one line of standard input, and kept in
+a file of mode 0600 that phd.yaml names. The system passphrase is that of this
+host; the master passphrase, if there is one, opens the same archives.
+
+Examples:
+  phd passphrase set
+  phd passphrase set master
+  phd passphrase test < /run/secrets/system`;
+
 export function registerPassphrase(program: Command, cli: Cli): void {
-  const passphrase = program.command('passphrase').description('set and test the passphrases of archives');
+  const passphrase = program
+    .command('passphrase')
+    .description('set and test the passphrases of archives')
+    .addHelpText('after', HELP);
   passphrase
     .command('set')
     .description('keep a new passphrase; the one before stays as a former one, for older archives')

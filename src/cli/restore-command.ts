@@ -26,6 +26,18 @@ interface Words {
   json?: boolean;
 }
 
+const EXAMPLES = `
+A disk NAME.vmdk becomes NAME-flat.vmdk and its descriptor NAME.vmdk; a raw
+image keeps its name. A disk of that name is replaced once the new one is
+proved. A restore that was broken off goes on when it is called again.
+
+Examples:
+  phd restore --vm database --to /srv/restored --vmx
+  phd restore --vm database --date 2026-11-19 --disk d_1.vmdk --to /srv/restored
+  phd restore 1:FOLDER/FILE --to /srv/restored          as phd list names it
+  phd restore /mnt/usb/FOLDER/FILE --to /srv/restored
+  phd restore --vm database --to /srv/vms/database --in-place     roll back`;
+
 export function registerRestore(program: Command, cli: Cli): void {
   program
     .command('restore')
@@ -33,19 +45,23 @@ export function registerRestore(program: Command, cli: Cli): void {
     .description('restore an archive, or the disks of a VM, into a folder; every block is proved')
     .argument('[ARCHIVE]', 'path of a file, or N:folder/file on target N')
     .option('--vm <NAME_OR_UUID>', 'the newest complete run of this VM')
-    .option('--date <D>', 'its newest run on or before this date')
-    .option('--disk <NAME>', 'only this disk of the run')
+    .option(
+      '--date <D>',
+      'its newest run on or before YYYY-MM-DD or YYYY-MM-DDTHH:MM, local time of the backup',
+    )
+    .option('--disk <NAME>', 'only this disk of the run, as phd list prints it')
     .requiredOption('--to <FOLDER>', 'folder to restore into, made if missing')
     .option('--name <DISK>', 'another name for the disk')
     .option('--full <ARCHIVE>', 'the FULL to use instead of the one that is found')
     .option('--in-place', 'write only differing blocks over the disk that is there')
     .option('--verify', 'read the finished disk again and compare')
     .option('--vmx', 'also restore VMX, NVRAM and logs')
-    .option('--assume-off', 'restore although it cannot be known that the VM is off')
+    .option('--assume-off', 'over an existing disk: go on although it cannot be known that its VM is off')
     .option('--salvage', 'zero-fill what is good nowhere, into a file named .damaged')
-    .option('--accept-unproved', 'restore an archive without digests')
-    .option('--background', 'queue it, one job for each disk: see phd jobs')
+    .option('--accept-unproved', 'restore an archive that has no digests to prove it by')
+    .option('--background', 'queue it, one job for each disk, for phd daemon: see phd jobs')
     .option('--json', 'JSON lines')
+    .addHelpText('after', EXAMPLES)
     .action(async (archive: string | undefined, words: Words) => {
       checkWords(archive, words);
       await cli.withContext(async (context) => {

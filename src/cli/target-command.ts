@@ -18,24 +18,42 @@ const SETTINGS: {
 }[] = [
   { flag: 'name', key: 'name', value: '<name>', help: 'name for people', kind: 'text' },
   { flag: 'transport', key: 'transport', value: '<transport>', help: 'vmfs, ftp or ssh', kind: 'text' },
-  { flag: 'path', key: 'path', value: '<path>', help: 'root folder of the archives', kind: 'text' },
+  {
+    flag: 'path',
+    key: 'path',
+    value: '<path>',
+    help: 'root folder of the archives',
+    kind: 'text',
+  },
   { flag: 'host', key: 'host', value: '<host>', help: 'name or address', kind: 'text' },
   { flag: 'port', key: 'port', value: '<port>', help: 'default: 21 for ftp, 22 for ssh', kind: 'number' },
   { flag: 'user', key: 'user', value: '<user>', help: 'user on the host', kind: 'text' },
-  { flag: 'password-file', key: 'passwordFile', value: '<file>', help: 'file of mode 0600', kind: 'text' },
-  { flag: 'password-env', key: 'passwordEnv', value: '<name>', help: 'environment variable', kind: 'text' },
+  {
+    flag: 'password-file',
+    key: 'passwordFile',
+    value: '<file>',
+    help: 'password: file of mode 0600,',
+    kind: 'text',
+  },
+  {
+    flag: 'password-env',
+    key: 'passwordEnv',
+    value: '<name>',
+    help: 'or environment variable,',
+    kind: 'text',
+  },
   {
     flag: 'password-command',
     key: 'passwordCommand',
     value: '<command>',
-    help: 'command that prints it',
+    help: 'or command that prints it',
     kind: 'text',
   },
   {
     flag: 'private-key-file',
     key: 'privateKeyFile',
     value: '<file>',
-    help: 'key of mode 0600',
+    help: 'OpenSSH or PEM, mode 0600',
     kind: 'text',
   },
   {
@@ -63,36 +81,67 @@ const SETTINGS: {
     flag: 'known-hosts-file',
     key: 'knownHostsFile',
     value: '<file>',
-    help: 'OpenSSH known_hosts',
+    help: 'OpenSSH known_hosts; accepted keys are kept there',
     kind: 'text',
   },
-  { flag: 'tls', key: 'tls', value: '<tls>', help: 'none or explicit', kind: 'text' },
-  { flag: 'tls-pin', key: 'tlsPin', value: '<sha256>', help: 'the one certificate accepted', kind: 'text' },
-  { flag: 'max-connections', key: 'maxConnections', value: '<n>', help: 'lines at once', kind: 'number' },
+  { flag: 'tls', key: 'tls', value: '<tls>', help: 'of ftp: none or explicit (none)', kind: 'text' },
+  {
+    flag: 'tls-pin',
+    key: 'tlsPin',
+    value: '<sha256>',
+    help: 'SHA-256 of the one certificate accepted',
+    kind: 'text',
+  },
+  {
+    flag: 'max-connections',
+    key: 'maxConnections',
+    value: '<n>',
+    help: '1 to 32 (ftp 4, ssh 2)',
+    kind: 'number',
+  },
   {
     flag: 'bandwidth-limit',
     key: 'bandwidthLimitBytesPerSecond',
     value: '<n>',
-    help: 'bytes a second',
+    help: 'bytes a second, 1024 or more (no limit)',
     kind: 'number',
   },
   {
     flag: 'timeout-seconds',
     key: 'timeoutSeconds',
     value: '<n>',
-    help: 'silence of a dead line',
+    help: 'silence after which a line counts as dead (30)',
     kind: 'number',
   },
-  { flag: 'read-back', key: 'readBack', value: '<part>', help: 'tail or all', kind: 'text' },
-  { flag: 'read-only', key: 'readOnly', value: '<bool>', help: 'true or false', kind: 'switch' },
+  {
+    flag: 'read-back',
+    key: 'readBack',
+    value: '<part>',
+    help: 'of uploads: tail or all (tail)',
+    kind: 'text',
+  },
+  { flag: 'read-only', key: 'readOnly', value: '<bool>', help: 'true or false (false)', kind: 'switch' },
   {
     flag: 'legacy-algorithms',
     key: 'legacyAlgorithms',
     value: '<bool>',
-    help: 'true or false',
+    help: 'weak ciphers of old hosts: true or false (false)',
     kind: 'switch',
   },
 ];
+
+const EXAMPLES = `
+Secrets are never taken on the command line: put them into a file, as by
+( umask 077; cat > FILE ), and name it.
+
+Examples:
+  phd target add 1 --name local --transport vmfs --path /srv/backups
+  phd target add 2 --name ftp1 --transport ftp --host 192.168.1.110 \\
+      --user ftpuser --path /backups --password-file secrets/ftp1 --tls explicit
+  phd target add 3 --name vault --transport ssh --host vault --user backup \\
+      --path /srv/backups --private-key-file secrets/id \\
+      --known-hosts-file known_hosts
+  phd target test 3`;
 
 export function registerTarget(program: Command, cli: Cli): void {
   const target = program.command('target').description('list, add, edit, remove and test targets');
@@ -104,8 +153,11 @@ export function registerTarget(program: Command, cli: Cli): void {
 
   const add = target
     .command('add')
-    .description('add a target')
-    .argument('<number>')
+    .description(
+      'add a target to phd.yaml; name, transport and path are needed, for ftp and ssh also host and user',
+    )
+    .argument('<number>', '1 to 9999; archives are named N:folder/file by it')
+    .addHelpText('after', EXAMPLES)
     .action(async (text: string, options: Record<string, string>) => {
       const number = parseWhole(text, 'number', 1, 9999);
       const { addTarget, openPlaces } = await import('../engine/configuration.ts');
@@ -115,7 +167,7 @@ export function registerTarget(program: Command, cli: Cli): void {
   const edit = target
     .command('edit')
     .description('change settings of a target; an empty value removes a setting')
-    .argument('<number>')
+    .argument('<number>', '1 to 9999, as phd target list shows it')
     .action(async (text: string, options: Record<string, string>) => {
       const number = parseWhole(text, 'number', 1, 9999);
       const change = changeOf(options);
@@ -131,7 +183,7 @@ export function registerTarget(program: Command, cli: Cli): void {
   target
     .command('remove')
     .description('take a target out of the configuration; its archives stay')
-    .argument('<number>')
+    .argument('<number>', '1 to 9999, as phd target list shows it')
     .action(async (text: string) => {
       const number = parseWhole(text, 'number', 1, 9999);
       const { openPlaces, removeTarget } = await import('../engine/configuration.ts');
@@ -145,7 +197,7 @@ function registerTests(target: Command, cli: Cli): void {
   target
     .command('test')
     .description('try all that a target must be able to do, and clean up')
-    .argument('<number>')
+    .argument('<number>', '1 to 9999, as phd target list shows it')
     .option('--large', 'also write a file of more than 4 GiB')
     .option('--json', 'JSON lines')
     .action(async (text: string, options: { large?: boolean; json?: boolean }) => {
@@ -173,7 +225,7 @@ function registerTests(target: Command, cli: Cli): void {
   target
     .command('speed-test')
     .description('write 200 MB of zeros to a target and read them back')
-    .argument('<number>')
+    .argument('<number>', '1 to 9999, as phd target list shows it')
     .option('--json', 'JSON lines')
     .action(async (text: string, options: { json?: boolean }) => {
       const number = parseWhole(text, 'number', 1, 9999);

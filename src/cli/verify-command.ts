@@ -20,6 +20,12 @@ interface Words {
   json?: boolean;
 }
 
+const EXAMPLES = `
+Examples:
+  phd verify 1:FOLDER/FILE                              as phd list names it
+  phd verify --target 1 --newest --older-than 30
+  phd verify --disk /srv/restored/a-flat.vmdk --against 1:FOLDER/FILE`;
+
 export function registerVerify(program: Command, cli: Cli): void {
   program
     .command('verify')
@@ -36,6 +42,7 @@ export function registerVerify(program: Command, cli: Cli): void {
     .option('--full <ARCHIVE>', 'with --disk: the FULL to use')
     .option('--background', 'queue it as one job: see phd jobs')
     .option('--json', 'JSON lines')
+    .addHelpText('after', EXAMPLES)
     .action(async (archives: string[], words: Words) => {
       checkWords(archives, words);
       if (words.background) return await queueVerify(cli, archives, words);

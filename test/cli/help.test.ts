@@ -9,6 +9,40 @@ beforeAll(() => {
 });
 afterAll(() => tale.remove());
 
+/** The help of a command and of all below it, by the words of the command. */
+async function allHelp(words: string[] = []): Promise<Map<string, string>> {
+  const { stdout } = await tale.phd([...words, '--help']);
+  const list = /\nCommands:\n([\s\S]*?)(\n\n|$)/.exec(stdout)?.[1] ?? '';
+  const names = [...list.matchAll(/^ {2}([a-z][\w-]*)/gm)].map(([, name]) => name as string);
+  const all = new Map([[words.join(' '), stdout]]);
+  for (const name of names.filter((one) => one !== 'help')) {
+    for (const [inner, text] of await allHelp([...words, name])) all.set(inner, text);
+  }
+  return all;
+}
+
+describe('the help of every command', () => {
+  it('fits a terminal of 80 columns, but for the settings of a target', async () => {
+    const all = await allHelp();
+    expect(all.size).toBeGreaterThan(40);
+    for (const [words, text] of all) {
+      const isSettings = /^target (add|edit)$/.test(words);
+      const long = text.split('\n').filter((line) => line.length > (isSettings ? 100 : 80));
+      expect(long, words).toEqual([]);
+    }
+  });
+
+  it('config names the defaults as they are', async () => {
+    const { stdout } = await tale.phd(['help', 'config']);
+    const defaults = [...stdout.matchAll(/^ {2}([a-zA-Z.]+): (\S+) /gm)];
+    expect(defaults.length).toBeGreaterThan(7);
+    for (const [, key, value] of defaults) {
+      const { stdout: json } = await tale.phd(['config', 'get', key as string]);
+      expect([key, String(JSON.parse(json))]).toEqual([key, value === '[]' ? 'vmfs' : value]);
+    }
+  });
+});
+
 describe('phd help', () => {
   it('COMMAND is COMMAND --help, whatever the depth', async () => {
     for (const words of [['backup'], ['target'], ['target', 'add'], []]) {
