@@ -4,13 +4,13 @@
  */
 import { listedName, parseArchiveName } from '../archive/names.ts';
 import { PhdError } from '../errors.ts';
-import type { Codec, Stamp, Transport } from '../model/archive.ts';
+import type { ArchiveName, Codec, Stamp, Transport } from '../model/archive.ts';
 import { requireNamedRightly } from './archive-name-check.ts';
 import { type ArchivePlace, placePath, placeText } from './archive-place.ts';
 import { archiveRef } from './choose-run.ts';
 import type { EngineContext } from './context.ts';
 import { loadMaps, type OpenDelta, openDelta } from './delta-reader.ts';
-import { isOpenFull, type OpenFull, openFull } from './full-reader.ts';
+import { isOpenFull, type OpenFull, openFull, type StreamFull } from './full-reader.ts';
 import { passphrasesToRead } from './passphrase-order.ts';
 import { copiesOnTargets, findArchive, fullCandidates, type Opening } from './restore-source.ts';
 import { deltaFileName } from './run-place.ts';
@@ -67,6 +67,14 @@ export interface CheckedArchive {
   warnings: string[];
 }
 
+export interface CheckOptions {
+  /** False: FULLs are not looked for, as for a VMX alone; default true. */
+  withFulls?: boolean;
+  signal?: AbortSignal;
+  /** What is being done, for a line on the screen. */
+  say?: (text: string) => void;
+}
+
 /**
  * Reads the headers of `N:folder/file`, or of the path of a file, and of its FULLs. Throws what makes the archive itself
  * unfit: NOT_FOUND, ARCHIVE_DAMAGED, FORMAT_UNSUPPORTED, PASSPHRASE_*, TARGET_*, CANCELLED.
@@ -74,8 +82,7 @@ export interface CheckedArchive {
 export async function checkArchive(
   ctx: EngineContext,
   archive: string,
-  signal?: AbortSignal,
-  say: (text: string) => void = () => undefined,
+  { withFulls = true, signal, say = () => undefined }: CheckOptions = {},
 ): Promise<CheckedArchive> {
   const ref = await archiveRef(ctx, archive);
   const warnings: string[] = [];
@@ -91,10 +98,11 @@ export async function checkArchive(
       );
     }
     say(`reading the header of ${place.file}`);
+    const look: Look = { opening, say, withFulls };
     const checked =
       name.kind === 'delta'
-        ? await checkDelta(opening, place, say)
-        : await checkFull(opening, place, say, name.codec ?? 'gzip');
+        ? await checkDelta(look, place)
+        : await checkFull(look, place, name.codec ?? 'gzip');
     return { ...checked, warnings };
   } finally {
     await scratch.remove();
@@ -103,66 +111,71 @@ export async function checkArchive(
 
 type Checked = Omit<CheckedArchive, 'warnings'>;
 
-async function checkDelta(
-  opening: Opening,
-  place: ArchivePlace,
-  say: (text: string) => void,
-): Promise<Checked> {
+interface Look {
+  opening: Opening;
+  say: (text: string) => void;
+  withFulls: boolean;
+}
+
+async function checkDelta(look: Look, place: ArchivePlace): Promise<Checked> {
+  const { opening } = look;
   const delta = await openNamedDelta(opening, place);
   const facts = factsOf(delta);
+  if (!look.withFulls) return { ...facts, fulls: [] };
   const digest = await fullDigestOf(opening, delta);
   const places = await fullCandidates(opening, place, delta);
-  const fulls = await candidatesOf(opening, places, say, (full) => isFullOf(full, facts, digest));
-  return { ...facts, fulls };
+  return { ...facts, fulls: await candidatesOf(look, places, (full) => faultOfFull(full, facts, digest)) };
 }
 
 /** A FULL restores through its empty DELTA if that is there; its copies are what can be chosen among. */
-async function checkFull(
-  opening: Opening,
-  place: ArchivePlace,
-  say: (text: string) => void,
-  codec: Codec,
-): Promise<Checked> {
-  const name = parseArchiveName(place.file)!;
+async function checkFull(look: Look, place: ArchivePlace, codec: Codec): Promise<Checked> {
+  const { opening } = look;
+  const name = parseArchiveName(place.file) as ArchiveName;
   const empty = deltaFileName({ ...name, codec, fullStamp: name.stamp });
-  const entry = await place.storage.stat(
-    placePath({ folder: place.folder, file: empty }),
-    opening.hooks.signal,
-  );
-  const copies = [place, ...(await copiesOnTargets(opening, place))];
+  const emptyPath = placePath({ folder: place.folder, file: empty });
+  const entry = await place.storage.stat(emptyPath, opening.hooks.signal);
+  const copies = look.withFulls ? [place, ...(await copiesOnTargets(opening, place))] : [];
   const mark = { archive: placeText(place), kind: 'full' as const };
   if (entry?.kind === 'file') {
     const delta = await openNamedDelta(opening, { ...place, file: empty, sizeBytes: entry.sizeBytes });
     const facts = { ...factsOf(delta), ...mark };
-    const digest = await fullDigestOf(opening, delta);
-    return {
-      ...facts,
-      fulls: await candidatesOf(opening, copies, say, (full) => isFullOf(full, facts, digest)),
-    };
+    const digest = look.withFulls ? await fullDigestOf(opening, delta) : null;
+    return { ...facts, fulls: await candidatesOf(look, copies, (full) => faultOfFull(full, facts, digest)) };
   }
   opening.hooks.onWarning?.(`${placeText(place)} has no empty DELTA: it restores through its own map`);
   const full = await openFull(place, name, opening.passphrases, opening.hooks.signal);
+  const facts = { ...factsOfFull(look, place, name, full), ...mark };
+  const digest = isOpenFull(full) ? full.end.mapDigest : null;
+  return { ...facts, fulls: await candidatesOf(look, copies, (one) => faultOfFull(one, facts, digest)) };
+}
+
+/** Of a FULL without DELTA: its own head, or what its name and the index tell if it was made by another program. */
+function factsOfFull(
+  { opening }: Look,
+  place: ArchivePlace,
+  name: ArchiveName,
+  full: OpenFull | StreamFull,
+): Omit<Checked, 'fulls'> {
+  const head = isOpenFull(full) ? full.head : undefined;
   const row = opening.ctx.index.archiveAt(place.storage.number, place.folder, place.file);
-  const known = isOpenFull(full) ? full.head : undefined;
-  const facts = {
-    ...mark,
-    vm: known?.vm ?? row?.vm ?? '',
-    displayName: known?.displayName ?? row?.vm ?? '',
-    uuid: known?.uuid ?? row?.uuid ?? '',
-    host: known?.host ?? null,
+  return {
+    archive: placeText(place),
+    kind: 'full',
+    vm: head?.vm ?? row?.vm ?? '',
+    displayName: head?.displayName ?? row?.vm ?? '',
+    uuid: head?.uuid ?? row?.uuid ?? '',
+    host: head?.host ?? null,
     scsiId: name.scsiId,
-    disk: known?.disk ?? name.disk,
-    diskBytes: known?.diskBytes ?? null,
+    disk: head?.disk ?? name.disk,
+    diskBytes: head?.diskBytes ?? null,
     stamp: name.stamp,
     fullStamp: name.stamp,
     encrypted: name.encrypted,
     runDisks: [],
     payloadBytes: 0,
     carriesVmx: false,
-    isProvable: known !== undefined,
+    isProvable: head !== undefined,
   };
-  const digest = isOpenFull(full) ? full.end.mapDigest : null;
-  return { ...facts, fulls: await candidatesOf(opening, copies, say, (one) => isFullOf(one, facts, digest)) };
 }
 
 async function openNamedDelta(opening: Opening, place: ArchivePlace): Promise<OpenDelta> {
@@ -204,7 +217,7 @@ async function fullDigestOf(opening: Opening, delta: OpenDelta): Promise<Buffer>
 type Facts = Pick<CheckedArchive, 'uuid' | 'disk' | 'fullStamp' | 'diskBytes'>;
 
 /** Why it is another FULL, or null. */
-function isFullOf({ head, end }: OpenFull, facts: Facts, digest: Buffer | null): string | null {
+function faultOfFull({ head, end }: OpenFull, facts: Facts, digest: Buffer | null): string | null {
   if (head.uuid !== facts.uuid) return 'it is of another VM';
   if (head.disk !== facts.disk) return `it is of disk ${head.disk}`;
   if (head.stamp !== facts.fullStamp) return `it is of ${head.stamp.replace('T', ' ')}`;
@@ -213,9 +226,8 @@ function isFullOf({ head, end }: OpenFull, facts: Facts, digest: Buffer | null):
 }
 
 async function candidatesOf(
-  opening: Opening,
+  { opening, say }: Look,
   places: readonly ArchivePlace[],
-  say: (text: string) => void,
   fault: (full: OpenFull) => string | null,
 ): Promise<FullCandidate[]> {
   const targets = opening.ctx.index.targets();

@@ -59,12 +59,16 @@ export async function checkHeaders(draft: Draft): Promise<StepEnd> {
   const { desk, context, rows } = draft;
   const { checkArchive } = await import('../../../src/engine/full-candidates.ts');
   draft.disks = [];
-  const title = 'Fetching the headers of both archives';
+  // A VMX comes out of the DELTA alone.
+  const withFulls = draft.by !== 'vmx';
+  const title = withFulls ? 'Fetching the headers of both archives' : 'Fetching the header';
   try {
     const checked = await desk.dialogue.busy(title, async (signal, say) => {
       const all: CheckedArchive[] = [];
       for (const row of rows) {
-        all.push(await firstThatAnswers(row, (text) => checkArchive(context, text, signal, say)));
+        all.push(
+          await firstThatAnswers(row, (text) => checkArchive(context, text, { withFulls, signal, say })),
+        );
       }
       return all;
     });
@@ -72,7 +76,8 @@ export async function checkHeaders(draft: Draft): Promise<StepEnd> {
     for (const [at, one] of checked.entries()) {
       if (!(await mayGoOn(draft, one))) return 'back';
       const [full] = one.fulls;
-      if (full === undefined) throw new PhdError('NOT_FOUND', `no FULL of ${one.archive} was found`);
+      if (full === undefined && withFulls)
+        throw new PhdError('NOT_FOUND', `no FULL of ${one.archive} was found`);
       draft.disks.push({ row: rows[at] as ArchiveListRow, checked: one, full, name: one.disk });
     }
     return 'next';
@@ -176,7 +181,7 @@ async function chooseFull({ desk }: Draft, one: Draft['disks'][number]): Promise
       columns: COLUMNS,
       markOf: ({ agreement }) => ({ proved: 'good', names: 'warning', wrong: 'faint' })[agreement] as 'good',
       empty: 'No FULL was found.',
-      at: (checked.fulls.find(({ agreement }) => agreement === 'proved') ?? one.full).archive,
+      at: (checked.fulls.find(({ agreement }) => agreement === 'proved') ?? checked.fulls[0])?.archive ?? '',
       note: () => '* names and digest of its map agree   ? names agree only   ! another FULL',
     });
     if (answer === undefined) return 'back';

@@ -16,7 +16,8 @@ export type SearchBy = 'vm' | 'disk' | 'vmx';
 export interface DraftDisk {
   row: ArchiveListRow;
   checked: CheckedArchive;
-  full: FullCandidate;
+  /** Undefined for a VMX alone. */
+  full: FullCandidate | undefined;
   /** Name it will have. */
   name: string;
 }

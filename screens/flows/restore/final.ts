@@ -2,7 +2,7 @@
 import { formatBytes } from '../../../src/engine/display-text.ts';
 import type { RestorePreview } from '../../../src/engine/restore-preview.ts';
 import { fromErrno } from '../../../src/errors.ts';
-import type { ListAction } from '../../dialogue.ts';
+import type { Line, ListAction } from '../../dialogue.ts';
 import { type Mark, wrap } from '../../frame.ts';
 import { type Draft, type DraftDisk, scsiText, stampText } from './draft.ts';
 import { rowSource } from './sources.ts';
@@ -56,9 +56,10 @@ export async function confirmRestore(draft: Draft): Promise<StepEnd> {
       markOf: ({ mark }) => mark,
       heads: [
         { key: 'r', id: 'now', label: 'Restore now, and watch it' },
-        { key: 'g', id: 'background', label: 'Restore in the background' },
+        { key: 's', id: 'background', label: 'Submit to the background' },
       ],
       actions: OPTIONS,
+      note: () => optionsLine(draft),
       empty: '',
     });
     if (answer === undefined) return 'back';
@@ -71,6 +72,17 @@ export async function confirmRestore(draft: Draft): Promise<StepEnd> {
       return answer.id === 'now' ? await runNow(draft) : await runInBackground(draft);
     }
   }
+}
+
+/** Stands under the title, wherever the facts are scrolled to. */
+function optionsLine({ isVerified, isInPlace, salvage }: Draft): Line {
+  const on = [
+    isVerified ? 'verify (the finished disk is read again)' : '',
+    isInPlace ? 'in place (only differing blocks are written)' : '',
+    salvage ? 'SALVAGE' : '',
+  ].filter((text) => text !== '');
+  const text = `Options: ${on.length === 0 ? 'none' : on.join(', ')}`;
+  return salvage ? { text, mark: 'warning' } : text;
 }
 
 async function turnSalvage(draft: Draft): Promise<void> {
@@ -92,17 +104,16 @@ async function lookAtGoals({ disks, folder, isInPlace }: Draft): Promise<Looked[
     disks.map(async (disk): Promise<Looked> => {
       const { checked, full, name } = disk;
       const { diskBytes, payloadBytes } = checked;
+      const dataBytes = full?.dataBytes ?? null;
       const neededBytes =
-        diskBytes === null || full.dataBytes === null
-          ? diskBytes
-          : Math.min(diskBytes, full.dataBytes + payloadBytes);
+        diskBytes === null || dataBytes === null ? diskBytes : Math.min(diskBytes, dataBytes + payloadBytes);
       try {
         const preview = await previewRestore({
           folder: folder ?? '',
           diskName: name,
           diskBytes,
           neededBytes,
-          isExact: payloadBytes === 0 && full.dataBytes !== null,
+          isExact: payloadBytes === 0 && dataBytes !== null,
           inPlace: isInPlace,
         });
         return { disk, preview, fault: preview.refusal?.message ?? null };
@@ -125,14 +136,8 @@ async function factsOf(draft: Draft, looked: readonly Looked[]): Promise<Fact[]>
   };
   for (const line of await holdsText(draft)) add('Lock', line, 'warning');
   for (const one of looked) if (one.fault !== null) add('REFUSED', one.fault, 'bad');
+  addRoom(looked, folder ?? '', add);
   for (const { disk, preview } of looked) diskFacts(draft, disk, preview, add);
-  const options = [
-    draft.isVerified ? 'verify: the finished disk is read again' : '',
-    draft.isInPlace ? 'in place: only differing blocks are written' : '',
-    draft.salvage ? 'SALVAGE: bad blocks become zeros in NAME.damaged' : '',
-  ].filter((text) => text !== '');
-  add('Options', options.length === 0 ? 'none (V verify, I in place, Z salvage)' : options.join('; '));
-  await addRoom(looked, folder ?? '', add);
   return facts;
 }
 
@@ -148,12 +153,9 @@ function diskFacts(
     `${checked.vm}: ${scsiText(checked.scsiId)} ${checked.disk} of ${stampText(checked.stamp)}, ${size}`,
   );
   add('Archive', checked.archive);
-  if (full.archive !== checked.archive) {
-    add(
-      'FULL',
-      `${full.agreement === 'proved' ? '*' : '?'} ${full.archive}`,
-      full.agreement === 'proved' ? 'plain' : 'warning',
-    );
+  if (full !== undefined && full.archive !== checked.archive) {
+    const isProved = full.agreement === 'proved';
+    add(isProved ? 'FULL *' : 'FULL ?', full.archive, isProved ? 'plain' : 'warning');
   }
   add('To', preview?.goal.flatPath ?? `${draft.folder}/${name}`);
   if (preview === null) return;
@@ -174,11 +176,11 @@ function diskFacts(
   for (const doubt of doubts) add('', `cannot be known: ${doubt}`, 'warning');
 }
 
-async function addRoom(
+function addRoom(
   looked: readonly Looked[],
   folder: string,
   add: (label: string, text: string, mark?: Mark) => void,
-): Promise<void> {
+): void {
   const known = looked.flatMap(({ preview }) => (preview === null ? [] : [preview]));
   const [first] = known;
   if (first === undefined) return;

@@ -65,8 +65,8 @@ function requestOf(draft: Draft, { checked, full, name }: DraftDisk, vmx: boolea
   // A FULL is restored from the copy that was chosen, a DELTA with it.
   const isFull = checked.kind === 'full';
   return {
-    archive: isFull ? full.archive : checked.archive,
-    ...(isFull ? {} : { full: full.archive }),
+    archive: isFull && full ? full.archive : checked.archive,
+    ...(!isFull && full && { full: full.archive }),
     to: folder,
     ...(name === checked.disk ? {} : { name }),
     ...(isInPlace && { inPlace: true }),

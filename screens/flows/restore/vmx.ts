@@ -69,40 +69,28 @@ async function askRewrite(
     if (chosen === 'unchanged') return undefined;
     at = chosen;
     const isCopy = chosen === 'copy';
+    const { rewriteFor } = await import('../../../src/engine/restore-vmx.ts');
     const rewrite: Rewrite = {
-      diskFiles: await diskFilesOf(goal, files),
-      identity: isCopy ? 'new' : 'keep',
-      disconnectNetwork: isCopy,
+      ...rewriteFor(files, goal.folder, {
+        identity: isCopy ? 'new' : 'keep',
+        disconnectNetwork: isCopy,
+        restored: goal.restored,
+      }),
       ...(isCopy && { newUuid: randomUUID().replaceAll('-', '') }),
     };
-    if (await isRightSo(desk, files, rewrite)) return rewrite;
+    if (await isRightSo(desk, files, rewrite, goal.folder)) return rewrite;
   }
-}
-
-/** Slot -> descriptor beside the VMX: what was restored, else what lies there by the name that the VMX has. */
-async function diskFilesOf(goal: VmxGoal, files: readonly ArchiveFile[]): Promise<Map<string, string>> {
-  const { disksOfVmx } = await import('../../../src/engine/restore-vmx.ts');
-  const { existsSync } = await import('node:fs');
-  const found = new Map<string, string>();
-  for (const { slot, scsiId, fileName } of disksOfVmx(files)) {
-    const restored = goal.restored.find((one) => Number(one.scsiId) === Number(scsiId))?.name;
-    const name = restored ?? path.basename(fileName);
-    if (restored !== undefined || existsSync(path.join(goal.folder, name))) found.set(slot, name);
-  }
-  return found;
 }
 
 async function isRightSo(
   desk: Draft['desk'],
   files: readonly ArchiveFile[],
   rewrite: Rewrite,
+  folder: string,
 ): Promise<boolean> {
-  const { previewVmx } = await import('../../../src/engine/restore-vmx.ts');
-  const changes = previewVmx(files, rewrite)?.changes ?? [];
-  const lines = changes.flatMap(({ before, after }) => [
-    ...(before === null ? [] : [`- ${before}`]),
-    ...(after === null ? [] : [`+ ${after}`]),
-  ]);
+  const { changeLines, previewVmx } = await import('../../../src/engine/restore-vmx.ts');
+  const changes = previewVmx(files, rewrite, folder)?.changes ?? [];
+  const lines = changeLines(changes);
   if (lines.length > 0) {
     await desk.dialogue.read({
       title: `Changes of the VMX (${changes.length})`,
