@@ -85,6 +85,8 @@ export interface SeriesRow {
   disk: string;
 }
 
+export type ListingOutcome = 'complete' | 'partial' | 'failed';
+
 /** State of the index of one target. */
 export interface TargetState {
   number: number;
@@ -95,6 +97,8 @@ export interface TargetState {
   listedMs: number | null;
   /** Last attempt, UTC. */
   triedMs: number | null;
+  /** How the last attempt ended; `partial`: reached, but some listing was cut or failed. null: never tried. */
+  outcome: ListingOutcome | null;
   /** Why the last attempt did not succeed, or null. */
   error: string | null;
   /** Measured rate of reading, or null. */
@@ -155,6 +159,7 @@ export function targetOfRow(row: SqlRow): TargetState {
     place: String(row.place),
     listedMs: numberOrNull(row.listed_ms),
     triedMs: numberOrNull(row.tried_ms),
+    outcome: row.outcome as ListingOutcome | null,
     error: textOrNull(row.error),
     bytesPerSecond: numberOrNull(row.bytes_per_second),
   };

@@ -17,6 +17,7 @@ import {
   type DiskDetails,
   type DiskRow,
   headerOfRow,
+  type ListingOutcome,
   type SeriesRow,
   type SqlRow,
   type TargetState,
@@ -160,16 +161,16 @@ export class IndexDb {
     return this.#rows('SELECT * FROM targets ORDER BY number').map(targetOfRow);
   }
 
-  /** Records how a listing of a target ended; `listedMs` only if it was complete. */
+  /** Records how a listing of a target ended; the time of the last complete one stays. */
   finishTarget(end: {
     number: number;
     triedMs: number;
-    listedMs: number | null;
+    outcome: ListingOutcome;
     error: string | null;
   }): void {
     this.#run(
-      `UPDATE targets SET tried_ms = @triedMs, listed_ms = coalesce(@listedMs, listed_ms), error = @error
-         WHERE number = @number`,
+      `UPDATE targets SET tried_ms = @triedMs, outcome = @outcome, error = @error,
+         listed_ms = CASE @outcome WHEN 'complete' THEN @triedMs ELSE listed_ms END WHERE number = @number`,
       { ...end },
     );
   }
@@ -577,6 +578,21 @@ export class IndexDb {
         count(DISTINCT a.vm_id || ' ' || a.size_bytes || ' ' || a.file) AS archiveCount
         FROM (${query.sql}) day CROSS JOIN archives a ON a.id = day.id GROUP BY 1 ORDER BY 1 DESC`;
       return this.#database.prepare(sql).all(query.values) as { day: string; archiveCount: number }[];
+    });
+  }
+
+  /** How many archives, each copy counted, are younger than a stamp. */
+  countAfter(stamp: Stamp): number {
+    return this.#guard(() => {
+      const ranges = this.#numbers().flatMap((number) =>
+        ['full', 'delta'].map(
+          (kind) => `(SELECT count(*) FROM archives INDEXED BY archives_by_time
+             WHERE target_number = ${number} AND kind = '${kind}' AND stamp > @stamp)`,
+        ),
+      );
+      return this.#statement(`SELECT ${['0', ...ranges].join(' + ')}`)
+        .pluck()
+        .get({ stamp }) as number;
     });
   }
 

@@ -74,4 +74,8 @@ export const INDEX_MIGRATIONS = [
      changed_blocks INTEGER, is_foreign INTEGER NOT NULL,
      PRIMARY KEY (target_number, folder, file)
    ) STRICT;`,
+  // How the last attempt to list a target ended: a target that was cut short was reached all the same.
+  `ALTER TABLE targets ADD COLUMN outcome TEXT CHECK (outcome IN ('complete', 'partial', 'failed'));
+   UPDATE targets SET outcome = CASE WHEN error IS NULL THEN 'complete' ELSE 'failed' END
+     WHERE tried_ms IS NOT NULL;`,
 ];

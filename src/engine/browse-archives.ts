@@ -12,6 +12,7 @@ import { BLOCK_BYTES } from '../archive/geometry.ts';
 import type { Stamp } from '../model/archive.ts';
 import { BrowsedList, type ListSource, type WholeList } from './browsed-list.ts';
 import { IndexOrders, type OrderKind } from './index-orders.ts';
+import { staleSince } from './index-state.ts';
 import { type Catalogue, indexFilter, type ListedRow, type ListFilter, listedRows } from './list-archives.ts';
 
 /** What is read when a list is opened: enough for an index of some ten thousand archives. */
@@ -33,6 +34,8 @@ export interface BrowseFilter extends ListFilter {
 export interface ArchiveListRow extends ListedRow {
   /** Every copy, this one among them, nearest first: vmfs, measured rate, number. */
   copies: ArchiveRow[];
+  /** Since when it was not seen (UTC), because its target was not listed completely since; null: it was seen. */
+  staleSinceMs: number | null;
   /** Changed blocks of its disk; null for a FULL and where its header was not read. */
   changedPercent: number | null;
 }
@@ -234,13 +237,14 @@ class ArchiveSource extends OrderedSource implements ListSource<ArchiveListRow, 
 
   rowsOf(ids: readonly number[]): Map<number, ArchiveListRow> {
     const { index } = this.catalogue;
-    const rows = listedRows(this.catalogue, index.archivesById(ids));
-    return new Map(
-      rows.map((row) => [
-        row.id,
-        { ...row, copies: index.copiesOf(row), changedPercent: changedPercentOf(row) },
-      ]),
-    );
+    const targets = new Map(index.targets().map((one) => [one.number, one]));
+    const rows = listedRows(this.catalogue, index.archivesById(ids)).map((row) => ({
+      ...row,
+      copies: index.copiesOf(row),
+      staleSinceMs: staleSince(row, targets.get(row.targetNumber)),
+      changedPercent: changedPercentOf(row),
+    }));
+    return new Map(rows.map((row) => [row.id, row]));
   }
 
   aliases(id: number): number[] {

@@ -6,7 +6,6 @@
  */
 import type { ListedArchive } from '../../db/index-db.ts';
 import { isPartOfArchive, PART_SUFFIX, parseArchiveName, parseFolderName } from '../archive/names.ts';
-import { localStamp } from '../clock.ts';
 import { namedTarget } from '../config/named-target.ts';
 import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
 import type { TargetConfig } from '../model/config.ts';
@@ -17,10 +16,10 @@ import { withHeaders } from './index-headers.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 const MINUTE_MS = 60 * 1000;
-/** The autumn hour, in which stamps of this host may run ahead, and a little. */
-const CLOCK_TOLERANCE_MS = 65 * MINUTE_MS;
 /** Folders of one target that are asked for at once; the target queues what its lines cannot do. */
 const FOLDERS_AT_ONCE = 4;
+
+export { clockFault } from './index-state.ts';
 
 export interface IndexOptions {
   /** Numbers of targets; default: all. USAGE for one that is not configured. */
@@ -100,17 +99,6 @@ export async function indexFolder(
   }
 }
 
-/**
- * What is wrong with the clock, in one line, or null: archives that lie in the future mean that this clock or
- * the one they were written by is wrong. Retention and replication stop on it.
- */
-export function clockFault(context: EngineContext): string | null {
-  const now = context.clock.now();
-  const newest = context.index.newestStamp();
-  if (newest === undefined || newest <= localStamp(new Date(now.getTime() + CLOCK_TOLERANCE_MS))) return null;
-  return `the newest archive is of ${newest.replace('T', ' ')}, but it is ${localStamp(now).replace('T', ' ')} here: check the clock`;
-}
-
 async function indexTarget(
   context: EngineContext,
   target: TargetConfig,
@@ -143,12 +131,13 @@ async function indexTarget(
     );
     result.outcome = 'failed';
   }
+  const { outcome } = result;
   // A person who would not wait says nothing about the target.
-  if (options.signal?.aborted) return result;
+  if (options.signal?.aborted || outcome === 'fresh') return result;
   context.index.finishTarget({
     number: target.number,
     triedMs,
-    listedMs: result.outcome === 'complete' ? triedMs : null,
+    outcome,
     error: result.error?.message ?? null,
   });
   return result;

@@ -140,9 +140,15 @@ describe('targets', () => {
   });
 
   it('a failed listing keeps the time of the last complete one, with the reason', () => {
-    index.finishTarget({ number: 2, triedMs: 100, listedMs: 100, error: null });
-    index.finishTarget({ number: 2, triedMs: 500, listedMs: null, error: 'no route' });
-    expect(index.targets()[1]).toMatchObject({ listedMs: 100, triedMs: 500, error: 'no route' });
+    expect(index.targets()[1]).toMatchObject({ listedMs: null, triedMs: null, outcome: null });
+    index.finishTarget({ number: 2, triedMs: 100, outcome: 'complete', error: null });
+    index.finishTarget({ number: 2, triedMs: 500, outcome: 'failed', error: 'no route' });
+    expect(index.targets()[1]).toMatchObject({
+      listedMs: 100,
+      triedMs: 500,
+      outcome: 'failed',
+      error: 'no route',
+    });
   });
 });
 

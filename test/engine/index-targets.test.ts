@@ -2,8 +2,10 @@ import { mkdirSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:f
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ArchiveHeader } from '../../db/archive-rows.ts';
+import { ArchiveBrowser } from '../../src/engine/browse-archives.ts';
 import { type EngineContext, openContext } from '../../src/engine/context.ts';
-import { clockFault, type IndexOptions, indexTargets } from '../../src/engine/index-targets.ts';
+import { clockFault, indexState } from '../../src/engine/index-state.ts';
+import { type IndexOptions, indexTargets } from '../../src/engine/index-targets.ts';
 import {
   indexFilter,
   listArchives,
@@ -216,15 +218,79 @@ describe('what is not listed again', () => {
   });
 });
 
-describe('the clock', () => {
-  it('archives from the future are told; an hour is let pass for the autumn', async () => {
+describe('the state of the index', () => {
+  const state = () => indexState(context);
+
+  it('tells of each target when it was listed, how old that is, and what went wrong since', async () => {
+    expect(state().targets[0]).toMatchObject({ ageMs: null, isReached: null, isOld: true, error: null });
+    await index();
+    nowMs += 5 * 60_000;
+    expect(state().targets[1]).toMatchObject({ ageMs: 5 * 60_000, isReached: true, isOld: false });
+    rmSync(path.join(home.root, 'two'), { recursive: true });
+    await index();
+    nowMs += 10 * 60_000;
+    expect(state().targets).toMatchObject([
+      { number: 1, ageMs: 10 * 60_000, isReached: true, isOld: false, error: null },
+      { number: 2, ageMs: 15 * 60_000, isReached: false, isOld: true, outcome: 'failed' },
+    ]);
+    expect(state().targets[1]?.error).toContain('target 2 (two)');
+  });
+
+  it('a target of which a listing was cut was reached, but is as old as before', async () => {
+    await index({ targets: [1] });
+    nowMs += DAY_MS;
+    const storage = await context.storage(1);
+    (storage as { list: Storage['list'] }).list = async () => ({ entries: [], complete: false });
+    await index({ targets: [1] });
+    expect(state().targets[0]).toMatchObject({ isReached: true, outcome: 'partial', ageMs: DAY_MS });
+  });
+
+  it('rows of a target that is not reached stay, marked with the time they were last seen', async () => {
     put('one', FOLDER, FULL);
+    put('two', FOLDER, EMPTY);
+    setFolderTime(FOLDER, nowMs - 3 * DAY_MS);
+    await index();
+    nowMs += DAY_MS;
+    await index();
+    const seenMs = nowMs;
+    const browser = new ArchiveBrowser(context);
+    const rows = () => browser.archives({}).firstPage(9);
+    expect(rows().map((row) => row?.staleSinceMs)).toEqual([null, null]);
+    renameSync(path.join(home.root, 'one'), path.join(home.root, 'away'));
+    nowMs += DAY_MS;
+    await index();
+    expect(
+      rows()
+        .map((row) => [row?.targetNumber, row?.staleSinceMs])
+        .sort(),
+    ).toEqual([
+      [1, seenMs],
+      [2, null],
+    ]);
+    renameSync(path.join(home.root, 'away'), path.join(home.root, 'one'));
+    await index();
+    expect(rows().map((row) => row?.staleSinceMs)).toEqual([null, null]);
+  });
+
+  it('archives from the future are told and counted; an hour is let pass for the autumn', async () => {
+    put('one', FOLDER, FULL);
+    put('two', FOLDER, EMPTY);
     await index();
     expect(clockFault(context)).toBeNull();
     nowMs = new Date(2026, 2, 1, 9, 10).getTime();
-    expect(clockFault(context)).toBeNull();
+    expect(state().clock).toMatchObject({ newestStamp: '2026-03-01T10:00', futureArchives: 0 });
     nowMs = new Date(2026, 2, 1, 8, 30).getTime();
     expect(clockFault(context)).toContain('2026-03-01 10:00');
+    expect(state().clock).toMatchObject({ futureArchives: 2, fault: expect.stringContaining('2 archives') });
+  });
+
+  it('a clock that was set back behind the last listing is told', async () => {
+    await index({ targets: [2] });
+    nowMs -= DAY_MS;
+    expect(state().clock).toMatchObject({ listedAhead: [2], fault: expect.stringContaining('target 2') });
+    expect(state().targets[1]).toMatchObject({ ageMs: 0, isOld: true });
+    await index({ targets: [2], scope: 'old' });
+    expect(state().clock.fault).toBeNull();
   });
 });
 
