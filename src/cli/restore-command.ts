@@ -5,9 +5,11 @@ import type { EngineContext } from '../engine/context.ts';
 import { formatBytes } from '../engine/display-text.ts';
 import type { RestoreRequest, RestoreResult } from '../engine/restore.ts';
 import type { ArchiveRef } from '../engine/restore-source.ts';
+import type { VmxFit } from '../engine/restore-vmx.ts';
 import { PhdError } from '../errors.ts';
 import type { Cli } from './cli.ts';
 import { withHooks } from './operation-hooks.ts';
+import { REWRITE_HELP, vmxFit } from './vmx-command.ts';
 
 interface Words {
   vm?: string;
@@ -19,6 +21,8 @@ interface Words {
   inPlace?: boolean;
   verify?: boolean;
   vmx?: boolean;
+  rewrite?: string;
+  displayName?: string;
   assumeOff?: boolean;
   salvage?: boolean;
   acceptUnproved?: boolean;
@@ -56,6 +60,8 @@ export function registerRestore(program: Command, cli: Cli): void {
     .option('--in-place', 'write only differing blocks over the disk that is there')
     .option('--verify', 'read the finished disk again and compare')
     .option('--vmx', 'also restore VMX, NVRAM and logs')
+    .option('--rewrite <HOW>', `with --vmx: ${REWRITE_HELP}`)
+    .option('--display-name <NAME>', 'with --rewrite: another name in the VMX')
     .option('--assume-off', 'over an existing disk: go on although it cannot be known that its VM is off')
     .option('--salvage', 'zero-fill what is good nowhere, into a file named .damaged')
     .option('--accept-unproved', 'restore an archive that has no digests to prove it by')
@@ -94,7 +100,7 @@ async function restoreAll(
       failures.push(cli.reportItemError(error, { archive: textOf(ref) }, words.json ?? false));
     }
   }
-  if (words.vmx && refs[0]) failures.push(...(await vmxOf(cli, context, refs[0], words)));
+  if (words.vmx) failures.push(...(await vmxOf(cli, context, refs, words)));
   cli.setStatusOf(failures);
 }
 
@@ -111,6 +117,7 @@ async function queueRestores(
   const { queuedArchive } = await import('../queue/request.ts');
   const { queueJobs } = await import('./queued-jobs.ts');
   const { name, inPlace, verify, assumeOff, salvage, acceptUnproved, full, vmx } = words;
+  const fit = await fitOf(refs, words);
   const requests = refs.map((ref, at) => ({
     archive: archive === undefined ? textOf(ref) : queuedArchive(archive),
     ...(full === undefined ? {} : { full: queuedArchive(full) }),
@@ -122,6 +129,7 @@ async function queueRestores(
     salvage,
     acceptUnproved,
     vmx: at === 0 ? vmx : undefined,
+    vmxRewrite: at === 0 ? fit : undefined,
   }));
   await queueJobs(cli, 'restore', requests, words.json ?? false);
 }
@@ -131,6 +139,8 @@ function checkWords(archive: string | undefined, words: Words): void {
   if ((archive === undefined) === (words.vm === undefined)) {
     throw new PhdError('USAGE', 'name either an ARCHIVE or a VM with --vm: see phd restore --help');
   }
+  if (words.rewrite !== undefined && !words.vmx) throw new PhdError('USAGE', '--rewrite goes with --vmx');
+  vmxFit(words);
   if (archive !== undefined && (words.date !== undefined || words.disk !== undefined)) {
     throw new PhdError('USAGE', '--date and --disk go with --vm');
   }
@@ -214,11 +224,30 @@ function report(cli: Cli, result: RestoreResult, isJson: boolean): void {
   );
 }
 
-async function vmxOf(cli: Cli, context: EngineContext, ref: ArchiveRef, words: Words): Promise<PhdError[]> {
+/** The rewrite of the VMX, told which disks are restored beside it. */
+async function fitOf(refs: readonly ArchiveRef[], words: Words): Promise<VmxFit | undefined> {
+  const fit = vmxFit(words);
+  if (fit === undefined) return undefined;
+  const { disksOfArchives } = await import('../engine/restore-vmx.ts');
+  const disks = disksOfArchives(refs.map(({ file }) => file));
+  return { ...fit, restored: disks.map(({ scsiId, name }) => ({ scsiId, name: words.name ?? name })) };
+}
+
+async function vmxOf(
+  cli: Cli,
+  context: EngineContext,
+  refs: readonly ArchiveRef[],
+  words: Words,
+): Promise<PhdError[]> {
+  const [ref] = refs;
+  if (ref === undefined) return [];
   const item = { archive: textOf(ref) };
   try {
-    const { restoreVmx } = await import('../engine/restore-vmx.ts');
-    const placed = await restoreVmx(context, { archive: ref, to: words.to }, { signal: cli.signal });
+    const fit = await fitOf(refs, words);
+    const { changeLines, restoreVmx } = await import('../engine/restore-vmx.ts');
+    const request = { archive: ref, to: words.to, ...(fit && { fit }) };
+    const placed = await restoreVmx(context, request, { signal: cli.signal });
+    if (!words.json) for (const line of changeLines(placed.changes)) cli.print(line);
     if (!words.json) for (const file of placed.written) cli.print(`${file} restored`);
     return placed.failed.map(({ error }) => cli.reportItemError(error, item, words.json ?? false));
   } catch (error) {

@@ -18,7 +18,7 @@ export interface VmxRewrite {
   diskFiles: ReadonlyMap<string, string>;
   /** `keep`: the VM is moved. `new`: it is a copy and gets another UUID and other MAC addresses. */
   identity: 'keep' | 'new';
-  /** UUID of the copy; random if not given. */
+  /** UUID of the copy, from which its MAC addresses follow; random if not given. */
   newUuid?: string;
   /** Network cards stay, but unplugged at power-on. */
   disconnectNetwork: boolean;

@@ -1,5 +1,7 @@
 /** VMX, NVRAM and logs of a VM out of a DELTA into a folder; for a copy in another place the VMX is fitted to it. */
 import fs from 'node:fs';
+import path from 'node:path';
+import { parseArchiveName } from '../archive/names.ts';
 import { type PlacedFiles, placeVmFiles } from '../datastore/place-vm-files.ts';
 import { parseVmx, vmxDisks } from '../datastore/vmx.ts';
 import { type RewrittenVmx, rewriteVmx, type VmxRewrite } from '../datastore/vmx-rewrite.ts';
@@ -16,8 +18,20 @@ import { type ArchiveFile, readArchiveFiles } from './vm-files.ts';
 export interface RestoreVmxRequest {
   archive: ArchiveRef;
   to: string;
-  /** Fits the VMX to its new place; undefined leaves it as it was. */
+  /** Fits the VMX to its new place; without it and `fit` it stays as it was. */
   rewrite?: Omit<VmxRewrite, 'pathExists'>;
+  /** The same, with its disks found out when it is written. */
+  fit?: VmxFit;
+}
+
+/** How a VMX is fitted to a new place, as jobs and commands ask for it. */
+export interface VmxFit {
+  /** `keep`: the VM is moved; `new`: it is a copy. */
+  identity: 'keep' | 'new';
+  displayName?: string;
+  disconnectNetwork: boolean;
+  /** Disks that are restored there, by the digits of archive names; others count if they lie there. */
+  restored?: { scsiId: string; name: string }[];
 }
 
 /** Throws NOT_FOUND if the archive carries no such files; what happens to single files stands in the result. */
@@ -27,7 +41,34 @@ export async function restoreVmx(
   hooks: OperationHooks = {},
 ): Promise<PlacedFiles> {
   const files = await readVmFiles(ctx, request.archive, hooks);
-  return await placeVmFiles(request.to, files, request.rewrite && withPaths(request.rewrite));
+  const rewrite = request.rewrite ?? (request.fit && rewriteFor(files, request.to, request.fit));
+  return await placeVmFiles(request.to, files, rewrite && withPaths(rewrite, request.to));
+}
+
+/** What a fit means for this VMX in this folder. Throws FORMAT_UNSUPPORTED if it is no VMX in truth. */
+export function rewriteFor(
+  files: readonly ArchiveFile[],
+  folder: string,
+  { restored = [], ...fit }: VmxFit,
+): NonNullable<RestoreVmxRequest['rewrite']> {
+  const diskFiles = new Map<string, string>();
+  for (const { slot, scsiId, fileName } of disksOfVmx(files)) {
+    const given = restored.find((one) => Number(one.scsiId) === Number(scsiId))?.name;
+    const name = given ?? lastPart(fileName);
+    if (given !== undefined || fs.existsSync(path.join(folder, name))) diskFiles.set(slot, name);
+  }
+  return { ...fit, diskFiles };
+}
+
+/** Disks that archives of these names restore, as a fit is told of them. */
+export function disksOfArchives(files: readonly string[]): { scsiId: string; name: string }[] {
+  const names = files.map((file) => parseArchiveName(file)).filter((name) => name !== undefined);
+  return names.map(({ scsiId, disk }) => ({ scsiId, name: disk }));
+}
+
+/** Last part of a path of any system. */
+function lastPart(file: string): string {
+  return file.split(/[/\\]/).at(-1) ?? '';
 }
 
 /** VMX, NVRAM, logs and descriptors of an archive. Throws NOT_FOUND if it carries none but descriptors. */
@@ -55,13 +96,25 @@ export async function readVmFiles(
   return files;
 }
 
-/** What a rewrite would make of the VMX; null if there is none. Throws FORMAT_UNSUPPORTED if it is no VMX in truth. */
+/**
+ * What a rewrite would make of the VMX in this folder; null if there is none. Throws FORMAT_UNSUPPORTED if it is no VMX
+ * in truth.
+ */
 export function previewVmx(
   files: readonly ArchiveFile[],
   rewrite: NonNullable<RestoreVmxRequest['rewrite']>,
+  folder: string,
 ): RewrittenVmx | null {
   const vmx = files.find(({ kind }) => kind === 'vmx');
-  return vmx === undefined ? null : rewriteVmx(vmx.bytes, withPaths(rewrite));
+  return vmx === undefined ? null : rewriteVmx(vmx.bytes, withPaths(rewrite, folder));
+}
+
+/** Changed lines as people read them: `- ` goes, `+ ` comes. */
+export function changeLines(changes: PlacedFiles['changes']): string[] {
+  return changes.flatMap(({ before, after }) => [
+    ...(before === null ? [] : [`- ${before}`]),
+    ...(after === null ? [] : [`+ ${after}`]),
+  ]);
 }
 
 /** Disks that a VMX connects, by the digits of archive names, with the slot and the file it names. Throws as above. */
@@ -72,6 +125,7 @@ export function disksOfVmx(
   return vmx === undefined ? [] : vmxDisks(parseVmx(vmx.bytes, vmx.name));
 }
 
-function withPaths(rewrite: Omit<VmxRewrite, 'pathExists'>): VmxRewrite {
-  return { ...rewrite, pathExists: (path) => fs.existsSync(path) };
+/** Paths that are relative in a VMX begin in its folder. */
+function withPaths(rewrite: Omit<VmxRewrite, 'pathExists'>, folder: string): VmxRewrite {
+  return { ...rewrite, pathExists: (file) => fs.existsSync(path.resolve(folder, file)) };
 }

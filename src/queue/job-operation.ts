@@ -25,14 +25,15 @@ async function restoreJob(
 ): Promise<OperationEnd> {
   const { archiveRef } = await import('../engine/choose-run.ts');
   const { restore } = await import('../engine/restore.ts');
-  const { archive, full, vmx, ...rest } = request;
+  const { archive, full, vmx, vmxRewrite, ...rest } = request;
   const ref = await archiveRef(context, archive);
   const fullRef = full === undefined ? {} : { full: await archiveRef(context, full) };
   const result = await restore(context, { ...rest, archive: ref, ...fullRef }, hooks);
   if (!vmx) return { result, failures: [] };
   const { restoreVmx } = await import('../engine/restore-vmx.ts');
   try {
-    const placed = await restoreVmx(context, { archive: ref, to: request.to }, hooks);
+    const wanted = { archive: ref, to: request.to, ...(vmxRewrite && { fit: vmxRewrite }) };
+    const placed = await restoreVmx(context, wanted, hooks);
     return {
       result: { ...result, vmFiles: placed.written },
       failures: placed.failed.map(({ error }) => error),

@@ -13,6 +13,9 @@ const archive = z
   .refine((text) => path.isAbsolute(text) || /^\d{1,4}:./s.test(text), 'expected N:folder/file or a path');
 const target = z.number().int().min(1).max(9999);
 
+/** Characters of a name. */
+const MAX_NAME = 255;
+
 const restoreRequest = z.strictObject({
   archive,
   full: archive.optional(),
@@ -25,6 +28,20 @@ const restoreRequest = z.strictObject({
   acceptUnproved: z.boolean().optional(),
   /** Also VMX, NVRAM and logs. */
   vmx: z.boolean().optional(),
+  /** Fits that VMX to its new place. */
+  vmxRewrite: z
+    .strictObject({
+      identity: z.enum(['keep', 'new']),
+      displayName: z.string().min(1).max(MAX_NAME).optional(),
+      disconnectNetwork: z.boolean(),
+      restored: z
+        .array(
+          z.strictObject({ scsiId: z.string().regex(/^\d{1,6}$/), name: z.string().min(1).max(MAX_NAME) }),
+        )
+        .max(1_000)
+        .optional(),
+    })
+    .optional(),
 });
 
 const backupRequest = z.strictObject({

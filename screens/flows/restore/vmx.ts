@@ -13,7 +13,7 @@ interface VmxGoal {
   archive: string;
   folder: string;
   /** Disks that were restored there, with their names. */
-  restored: readonly { scsiId: string; name: string }[];
+  restored: { scsiId: string; name: string }[];
 }
 
 type Rewrite = NonNullable<RestoreVmxRequest['rewrite']>;
