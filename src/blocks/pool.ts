@@ -68,7 +68,11 @@ export class BlockPool {
   }
 
   #start(setup: WorkerSetup): Member {
-    const worker = new Worker(new URL('./block-worker.js', import.meta.url), { workerData: setup });
+    // Options of the process, such as --input-type of a script on standard input, are none of a thread's.
+    const worker = new Worker(new URL('./block-worker.js', import.meta.url), {
+      workerData: setup,
+      execArgv: [],
+    });
     const member: Member = { worker, busy: new Map() };
     worker.on('message', (reply: WorkerReply) => this.#settle(member, reply));
     worker.on('error', (error) =>
