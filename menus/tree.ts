@@ -1,4 +1,5 @@
 /** The whole menu tree. Flows in screens/ do what the entries say; nothing else knows a key of a menu. */
+import { LOOK_MENU } from './look-menu.ts';
 import type { Menu, MenuEntry } from './menu.ts';
 import { type ConsoleState, daemonText, locksText, runningText } from './state.ts';
 
@@ -183,8 +184,21 @@ export const CONFIGURATION_MENU: Menu = {
   title: 'Configuration',
   entries: [
     { key: 't', id: 'targets', label: 'Targets', help: 'list of targets; test and speed test of one' },
+    { key: 'j', id: 'jobs', label: 'Jobs at once', help: 'how many jobs the daemon runs at the same time' },
     { key: 'l', id: 'look', label: 'Look of the console', help: 'thin, rich, colours, characters, mouse' },
     HELP,
+    QUIT,
+  ],
+};
+
+export const TARGET_MENU: Menu = {
+  id: 'target',
+  title: 'Target',
+  entries: [
+    { key: 't', id: 'test', label: 'Test', help: 'make a folder, write, rename, list, read, delete' },
+    { key: 's', id: 'speed', label: 'Speed test', help: 'write 200 MB of zeros and read them back' },
+    { key: 'e', id: 'edit', label: 'Edit', help: 'change its settings, one after the other' },
+    { key: 'x', id: 'remove', label: 'Remove', help: 'take it out of the configuration; archives stay' },
     QUIT,
   ],
 };
@@ -306,6 +320,8 @@ export const ALL_MENUS: readonly Menu[] = [
   FILTER_MENU,
   LOCKS_MENU,
   CONFIGURATION_MENU,
+  TARGET_MENU,
+  LOOK_MENU,
   LOCK_KIND_MENU,
   DAEMON_MENU,
   STOP_MENU,

@@ -1,5 +1,6 @@
 /** The console: chooses its face by the terminal, runs the main menu, and gives the terminal back however it ends. */
 import { readlinkSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { Desk } from './desk.ts';
 import type { Dialogue } from './dialogue.ts';
 import { chooseLook, type LookWords, terminalName } from './look.ts';
@@ -18,9 +19,12 @@ export interface ConsoleOptions {
 const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 } as const;
 /** Jobs, daemon and locks are looked at so often. */
 const LOOK_EVERY_MS = 1_000;
+/** The first paint is out by then. */
+const SETTLE_MS = 100;
 /** Exit status of a fault of the program itself (EX_SOFTWARE of sysexits.h). */
 const FAULT_STATUS = 70;
-/** Descriptor of standard error. */
+/** Descriptors of the streams. */
+const STDOUT = 1;
 const STDERR = 2;
 
 /** As node:events has it. */
@@ -57,19 +61,38 @@ export async function openConsole(options: ConsoleOptions): Promise<number> {
   const { mainMenu } = await import('./flows/main-menu.ts');
   const ticking = setInterval(() => void desk.refreshState(), LOOK_EVERY_MS);
   void face.guard?.();
+  const settling = setTimeout(() => void takeSavedLook(desk, options), SETTLE_MS);
   let fault: unknown;
   const status = await Promise.race([mainMenu(desk).then(() => 0), ended]).catch((error: unknown) => {
     fault = error;
     return FAULT_STATUS;
   });
   clearInterval(ticking);
+  clearTimeout(settling);
   const isGivenBack = (await face.close()) !== false;
   if (fault !== undefined) streams.stderr.write(faultText(fault));
   // What was under way when a signal came, and bytes that a dead line never takes, would keep the process.
-  if (status !== 0 || !isGivenBack) process.exit(status);
+  if (status !== 0 || !isGivenBack) leaveNow(status, streams);
   release();
   await desk.close();
   return status;
+}
+
+/**
+ * Ends the process at once. Where the terminal is gone, Node would abort over its settings that cannot be set back
+ * (tcsetattr, EIO): the signal of a hang-up ends it as well.
+ */
+function leaveNow(status: number, { stdin, stdout }: TerminalStreams): never {
+  if ((stdin.isTTY && !isatty(0)) || (stdout.isTTY && !isatty(STDOUT))) {
+    process.removeAllListeners('SIGHUP');
+    process.kill(process.pid, 'SIGHUP');
+  }
+  process.exit(status);
+}
+
+async function takeSavedLook(desk: Desk, { words, streams }: ConsoleOptions): Promise<void> {
+  const { applySavedLook } = await import('./saved-look.ts');
+  await applySavedLook(desk, words, deviceOf(streams.stdout));
 }
 
 /** File of the terminal; null where the system does not tell. */
@@ -122,8 +145,9 @@ async function openPlainFace(
 function holdProcess(
   face: Face,
   end: (status: number) => void,
-  { stdout, stderr }: ConsoleOptions['streams'],
+  streams: ConsoleOptions['streams'],
 ): () => void {
+  const { stdout, stderr } = streams;
   const undo: (() => void)[] = [];
   const hold = (emitter: NodeJS.EventEmitter, event: string, listener: Listener): void => {
     const before = emitter.listeners(event) as Listener[];
@@ -143,7 +167,7 @@ function holdProcess(
   const onFault = (error: unknown): void => {
     face.closeNow();
     writeAtOnce(STDERR, faultText(error));
-    process.exit(FAULT_STATUS);
+    leaveNow(FAULT_STATUS, streams);
   };
   hold(process, 'uncaughtException', onFault);
   hold(process, 'unhandledRejection', onFault);

@@ -44,6 +44,8 @@ export interface Dialogue {
   ): Promise<T | undefined>;
   /** One line at the bottom until the next key. */
   notice(text: string, mark?: Mark): void;
+  /** The look of the desk has changed: all is shown anew. */
+  restyle(): void;
   /** Runs a program that needs the terminal for itself. */
   lend<T>(work: () => Promise<T>): Promise<T>;
 }

@@ -45,6 +45,7 @@ async function watchJobs(desk: Desk, ids: readonly number[]): Promise<boolean> {
   const isStuck = (): boolean =>
     watch.running === undefined && watch.waiting.length > 0 && performance.now() - startedMs > START_MS;
   for (;;) {
+    if (watch.fault === undefined && watch.jobs.every(isOver)) return true;
     const answer = await desk.dialogue.watch({
       title: titleOf(watch),
       rows: (columns, rows) =>

@@ -139,6 +139,10 @@ export class FullFace implements Dialogue {
   }
 
   /** False: the line stalls and has not taken the last bytes. */
+  restyle(): void {
+    this.#terminal.restyle(this.#options.look);
+  }
+
   close(): Promise<boolean> {
     clearTimeout(this.#ticker);
     return this.#terminal.close();
@@ -202,8 +206,8 @@ export class FullFace implements Dialogue {
 
   #frameOf(view: View): Frame {
     const size = this.#terminal.size;
-    if (isTooSmall(size)) return tooSmallFrame(size);
     const { look } = this.#options;
+    if (isTooSmall(size)) return tooSmallFrame(size, look);
     const frame = view.frame(size, look, this.#notice);
     return view.isOverlay ? this.#laidOver(frame, size) : frame;
   }

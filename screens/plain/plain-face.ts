@@ -189,6 +189,9 @@ export class PlainFace implements Dialogue {
     return await work();
   }
 
+  /** Lines that stand already stay as they are; the next ones follow the look. */
+  restyle(): void {}
+
   /** ^C: true if what is going on takes it, false if it ends the console. */
   interrupt(): boolean {
     return this.#talk.interrupt();

@@ -108,6 +108,8 @@ export interface CellGrid {
   flush(cursor: { row: number; column: number; isVisible: boolean }): string;
   /** Bytes that begin: alternate screen, hidden cursor, cleared. */
   readonly beginSequence: string;
+  /** Marks and characters appear as this look says; all is painted anew. */
+  restyle(look: Look): void;
   /** From now on the terminal is taken to show nothing. */
   forget(): void;
   resize(size: Size): void;
@@ -120,7 +122,7 @@ export function openCellGrid(name: string, size: Size, look: Look): CellGrid {
   const screen = createScreen(name, capture, look);
   // The process belongs to the program: blessed's own handlers would end it with the wrong status.
   removeNewListeners(before);
-  const attributes = attributesOf(look);
+  let attributes = attributesOf(look);
   // What blessed begins with is more than is needed: a charset for line drawing, the keypad, a title kept.
   capture.take();
   let shownCursor = '';
@@ -166,6 +168,11 @@ export function openCellGrid(name: string, size: Size, look: Look): CellGrid {
       const hide = shownCursor.endsWith('\x1b[?25h') ? '\x1b[?25l' : '';
       shownCursor = cursor;
       return hide + painted + cursor;
+    },
+    restyle(next) {
+      attributes = attributesOf(next);
+      screen.tput.unicode = next.charset === 'utf8';
+      this.forget();
     },
     forget() {
       screen.realloc();

@@ -123,6 +123,14 @@ export class Terminal {
     this.#shown = undefined;
   }
 
+  /** The look has changed. */
+  restyle(look: Look): void {
+    if (look.hasMouse !== this.#isMouseOn) this.turnMouse();
+    this.#grid.restyle(look);
+    this.#shown = undefined;
+    this.#events.onPaintWanted();
+  }
+
   turnMouse(): boolean {
     this.#isMouseOn = !this.#isMouseOn;
     this.#send(this.#isMouseOn ? MOUSE_ON : MOUSE_OFF);

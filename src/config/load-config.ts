@@ -176,5 +176,11 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
     },
     indexMaxAgeMinutes: text.index.maxAgeMinutes,
     jobs: { atOnce: text.jobs.atOnce, keepDays: text.jobs.keepDays, keepCount: text.jobs.keepCount },
+    console: {
+      look: text.console.look ?? null,
+      charset: text.console.charset ?? null,
+      mono: text.console.mono ?? null,
+      mouse: text.console.mouse ?? null,
+    },
   };
 }

@@ -102,6 +102,14 @@ export const configSchema = z.looseObject({
       keepCount: wholeNumber(0, 1_000_000).default(1000),
     })
     .prefault({}),
+  console: z
+    .looseObject({
+      look: z.enum(['thin', 'rich']).optional(),
+      charset: z.enum(['ascii', 'utf8']).optional(),
+      mono: z.boolean().optional(),
+      mouse: z.boolean().optional(),
+    })
+    .prefault({}),
 });
 
 export type ConfigText = z.output<typeof configSchema>;

@@ -21,7 +21,7 @@ import { noSuchTarget } from '../config/named-target.ts';
 import { choosePlaces, preparePlaces } from '../config/places.ts';
 import { readPrivateKey, readSecret } from '../config/secrets.ts';
 import { fromErrno, PhdError } from '../errors.ts';
-import type { Config, JobSettings, Places, SecretSource } from '../model/config.ts';
+import type { Config, ConsoleSettings, JobSettings, Places, SecretSource } from '../model/config.ts';
 
 export type PassphraseKind = 'system' | 'master';
 
@@ -40,6 +40,12 @@ export { configFileOf } from '../config/load-config.ts';
 /** What the queue goes by. Throws CONFIG_INVALID. */
 export async function readJobSettings(places: Places): Promise<JobSettings> {
   return (await loadConfig(places)).jobs;
+}
+
+/** How the console is to appear; undefined if the file says nothing of it, which costs no parsing. Throws CONFIG_INVALID. */
+export async function readConsoleSettings(places: Places): Promise<ConsoleSettings | undefined> {
+  if (!/^console\s*:/m.test(await readConfigText(configFileOf(places)))) return undefined;
+  return (await loadConfig(places)).console;
 }
 
 /** Keys of phd.yaml that are not known, one line each with the one that may be meant. Throws CONFIG_INVALID. */

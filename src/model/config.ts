@@ -45,6 +45,14 @@ export interface JobSettings {
   keepCount: number;
 }
 
+/** How the console appears; what is null follows from the terminal. */
+export interface ConsoleSettings {
+  look: 'thin' | 'rich' | null;
+  charset: 'ascii' | 'utf8' | null;
+  mono: boolean | null;
+  mouse: boolean | null;
+}
+
 export interface Config {
   /** Path of phd.yaml, which may not exist (then every setting has its default). */
   file: string;
@@ -60,4 +68,5 @@ export interface Config {
   /** A target is listed again when its index is older than this. */
   indexMaxAgeMinutes: number;
   jobs: JobSettings;
+  console: ConsoleSettings;
 }
