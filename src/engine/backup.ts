@@ -6,7 +6,7 @@ import { BlockPool } from '../blocks/pool.ts';
 import { namedTarget } from '../config/named-target.ts';
 import { openSourceVm, type SourceDisk, type SourceVm } from '../datastore/source-vm.ts';
 import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
-import type { Codec } from '../model/archive.ts';
+import type { Codec, Stamp } from '../model/archive.ts';
 import type { Storage } from '../storage/storage.ts';
 import {
   openDisk,
@@ -232,7 +232,7 @@ async function runFacts(
   const codec = request.codec ?? ctx.config.backup.codec;
   const encrypt = request.encrypt ?? ctx.config.backup.encrypt;
   if (encrypt && codec === 'lzop') throw new PhdError('USAGE', 'an encrypted FULL is gzip or zstd, not lzop');
-  const stamp = chooseStamp(now, existing);
+  const stamp = chooseStamp(now, existing, stampsOfFulls(ctx, vm, storage));
   const runId = randomUUID();
   return {
     ctx,
@@ -264,6 +264,14 @@ async function runFacts(
     onProgress: hooks.onProgress,
     signal: hooks.signal,
   };
+}
+
+/** Of the FULLs that a DELTA of this run may be made against. */
+function stampsOfFulls(ctx: EngineContext, vm: SourceVm, storage: Storage): Stamp[] {
+  return vm.disks.flatMap(({ scsiId, name }) => {
+    const key = { vmUuid: vm.uuid, scsiId, disk: name, targetNumber: storage.number };
+    return ctx.jobs.newestFull(key)?.stamp ?? [];
+  });
 }
 
 function watchSource(

@@ -41,12 +41,13 @@ export async function listVmArchives(
 
 /**
  * Stamp of a new run: the present minute, or the next one that sorts after everything the VM has there
- * (the autumn hour, two runs in a minute).
+ * (the autumn hour, two runs in a minute). `known`: stamps that a cut list may not show.
  */
-export function chooseStamp(now: Date, existing: VmArchives): Stamp {
+export function chooseStamp(now: Date, existing: VmArchives, known: readonly Stamp[] = []): Stamp {
   const newest =
     existing.archives
       .map(({ name }) => name.stamp)
+      .concat(known)
       .sort()
       .at(-1) ?? '';
   const present = localStamp(now);
