@@ -1,4 +1,4 @@
-/** A scripted FTP server that keeps files in memory and misbehaves in one chosen way. */
+/** A scripted FTP server that keeps files and folders in memory and misbehaves in one chosen way. */
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 
@@ -10,8 +10,28 @@ export type Lie =
   | 'changed store'
   /** Says of every file that it is one byte longer. */
   | 'wrong size'
+  /** Keeps nothing of an upload and answers 226. */
+  | 'lost store'
+  /** Keeps a first part of an upload and has no room for more. */
+  | 'full disk'
+  /** Is gone, for good, after a first part of an upload; keeps that. */
+  | 'death in write'
+  /** Is gone, for good, after a first part of a download. */
+  | 'death in read'
+  /** Hangs up with 421 instead of taking an upload. */
+  | 'thrown out'
+  /** Says 421 to each connection. */
+  | 'always busy'
+  /** Says a file was renamed and leaves it. */
+  | 'no rename'
+  /** Sends every file of some size with one byte changed in its middle. */
+  | 'changed read'
+  /** The same, but each file only once. */
+  | 'changed first read'
   /** Cuts a listing after two names, says so in its reply. */
   | 'cut list'
+  /** Cuts a listing in the middle of a line, with the data connection, and answers 426. */
+  | 'broken list'
   /** Puts CR, LF, slashes and escape codes into listed names. */
   | 'hostile names'
   /** Answers PWD with text that has no end. */
@@ -39,40 +59,80 @@ export type Lie =
 
 export interface LyingServer {
   port: number;
+  /** By path, `/folder/name`. */
   files: Map<string, Buffer>;
+  folders: Set<string>;
+  /** May be set at any time; a server that is gone comes back by it. */
+  lie: Lie;
   connections: () => number;
   stop(): Promise<void>;
 }
 
 const CUT_AT = 350_000;
+const fileLine = (name: string, size: number): string => `-rw-r--r-- 1 a a ${size} Jan 01 2020 ${name}\r\n`;
+
+/** What all sessions of a server share. */
+class Content {
+  readonly files = new Map<string, Buffer>();
+  readonly folders = new Set<string>(['/']);
+  readonly sockets = new Set<Socket>();
+  connections = 0;
+  #lie: Lie = 'none';
+  /** Uploads cut, files sent changed. */
+  cuts = 0;
+  readonly sentChanged = new Set<string>();
+  isGone = false;
+
+  get lie(): Lie {
+    return this.#lie;
+  }
+
+  set lie(lie: Lie) {
+    this.#lie = lie;
+    this.isGone = false;
+    this.cuts = 0;
+    this.sentChanged.clear();
+  }
+
+  /** Nobody hears of this server again, until it tells another lie. */
+  die(): void {
+    this.isGone = true;
+    for (const socket of this.sockets) socket.destroy();
+  }
+}
 
 export async function startLyingServer(lie: Lie): Promise<LyingServer> {
-  const files = new Map<string, Buffer>();
-  const sockets = new Set<Socket>();
-  let connections = 0;
-  let cuts = 0;
+  const content = new Content();
+  content.lie = lie;
   const server = createServer((socket) => {
-    connections += 1;
-    sockets.add(socket);
+    content.connections += 1;
+    content.sockets.add(socket);
     socket.on('error', () => undefined);
-    if (lie === 'busy' && connections <= 2) {
+    if (content.isGone) {
+      socket.destroy();
+      return;
+    }
+    if (content.lie === 'always busy' || (content.lie === 'busy' && content.connections <= 2)) {
       socket.end('421 Too many connections\r\n');
       return;
     }
-    const session = new Session(socket, files, lie, sockets, () => {
-      cuts += 1;
-      return cuts === 1;
-    });
-    session.start();
+    new Session(socket, content).start();
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return {
     port: (server.address() as { port: number }).port,
-    files,
-    connections: () => connections,
+    files: content.files,
+    folders: content.folders,
+    get lie() {
+      return content.lie;
+    },
+    set lie(next) {
+      content.lie = next;
+    },
+    connections: () => content.connections,
     stop: async () => {
-      for (const socket of sockets) socket.destroy();
+      for (const socket of content.sockets) socket.destroy();
       server.close();
       await once(server, 'close');
     },
@@ -81,26 +141,24 @@ export async function startLyingServer(lie: Lie): Promise<LyingServer> {
 
 class Session {
   readonly #socket: Socket;
-  readonly #files: Map<string, Buffer>;
-  readonly #lie: Lie;
-  readonly #sockets: Set<Socket>;
-  readonly #isFirstCut: () => boolean;
+  readonly #content: Content;
   #data: Promise<Socket> | undefined;
   #dataServer: Server | undefined;
   #restart = 0;
+  #folder = '/';
+  #renamed = '';
 
-  constructor(
-    socket: Socket,
-    files: Map<string, Buffer>,
-    lie: Lie,
-    sockets: Set<Socket>,
-    isFirstCut: () => boolean,
-  ) {
+  constructor(socket: Socket, content: Content) {
     this.#socket = socket;
-    this.#files = files;
-    this.#lie = lie;
-    this.#sockets = sockets;
-    this.#isFirstCut = isFirstCut;
+    this.#content = content;
+  }
+
+  get #lie(): Lie {
+    return this.#content.lie;
+  }
+
+  get #files(): Map<string, Buffer> {
+    return this.#content.files;
   }
 
   start(): void {
@@ -141,7 +199,18 @@ class Session {
         }
         return this.#say('257 "/" here');
       case 'CWD':
-        return this.#say(argument === '/' ? '250 there' : '550 no such folder');
+        if (!this.#content.folders.has(argument)) return this.#say('550 no such folder');
+        this.#folder = argument;
+        return this.#say('250 there');
+      case 'MKD':
+        if (this.#content.folders.has(argument)) return this.#say('550 is there already');
+        this.#content.folders.add(argument);
+        return this.#say(`257 "${argument}" made`);
+      case 'RNFR':
+        this.#renamed = argument;
+        return this.#say(this.#files.has(argument) ? '350 to what' : '550 no such file');
+      case 'RNTO':
+        return this.#rename(argument);
       case 'SYST':
         return this.#say(this.#lie === 'iis' ? '215 Windows_NT' : '215 UNIX Type: L8');
       case 'EPSV':
@@ -185,31 +254,59 @@ class Session {
     this.#data = once(server, 'connection').then(([socket]: Socket[]) => {
       server.close();
       const data = socket as Socket;
-      this.#sockets.add(data);
+      this.#content.sockets.add(data);
       data.on('error', () => undefined);
       return data;
     });
     this.#say(`229 passive (|||${(server.address() as { port: number }).port}|)`);
   }
 
+  #rename(to: string): void {
+    const file = this.#files.get(this.#renamed);
+    if (file !== undefined && this.#lie !== 'no rename') {
+      this.#files.delete(this.#renamed);
+      this.#files.set(to, file);
+    }
+    this.#say(file === undefined ? '550 no such file' : '250 renamed');
+  }
+
+  /** Lines of LIST for what lies directly in the folder of the session. */
+  #entries(): string[] {
+    const inside = this.#folder === '/' ? '/' : `${this.#folder}/`;
+    const names = (paths: Iterable<string>): string[] =>
+      [...paths]
+        .filter((path) => path.startsWith(inside) && path !== '/')
+        .map((path) => path.slice(inside.length));
+    const folders = names(this.#content.folders).filter((name) => !name.includes('/'));
+    const files = names(this.#files.keys()).filter((name) => !name.includes('/'));
+    return [
+      ...folders.map((name) => `drwxr-xr-x 1 a a 4096 Jan 01 2020 ${name}\r\n`),
+      ...files.map((name) => fileLine(name, this.#files.get(inside + name)?.length ?? 0)),
+    ];
+  }
+
   async #list(): Promise<void> {
     const data = await this.#data;
     this.#say('150 list');
-    const line = (name: string, size: number): string => `-rw-r--r-- 1 a a ${size} Jan 01 2020 ${name}\r\n`;
-    let lines = [...this.#files].map(([path, content]) => line(path.slice(1), content.length));
+    let lines = this.#entries();
     let reply = '226 done';
     if (this.#lie === 'cut list') {
       lines = lines.slice(0, 2);
       reply = '226 Output truncated to 2 matches';
     }
+    if (this.#lie === 'broken list') {
+      const text = lines.join('');
+      data?.write(text.slice(0, text.length >> 1), () => data.destroy());
+      return this.#say('426 connection closed, transfer aborted');
+    }
     if (this.#lie === 'hostile names') {
       lines.push(
-        line('evil\r\nDELE /good', 1),
-        line('../../etc/passwd', 2),
-        line('a\u001b[2Jb', 3),
-        line('huge', 1e23),
+        fileLine('evil\r\nDELE /good', 1),
+        fileLine('../../etc/passwd', 2),
+        fileLine('a\u001b[2Jb', 3),
+        fileLine('huge', 1e23),
       );
-      lines.push(line('..', 4), line('sub/dir', 5), 'drwx what is this\r\n');
+      lines.push(fileLine('..', 4), fileLine('sub/dir', 5), 'drwx what is this\r\n');
     }
     data?.end(lines.join(''));
     this.#say(reply);
@@ -222,17 +319,19 @@ class Session {
       data?.destroy();
       return this.#say('550 no such file');
     }
-    const rest = content.subarray(this.#restart);
+    const rest = this.#asSent(path, content).subarray(this.#restart);
     this.#restart = 0;
     this.#say('150 coming');
     if (this.#lie === 'stalled read') {
       data?.write(rest.subarray(0, 10));
       return;
     }
-    if (this.#lie === 'cut read' && rest.length > CUT_AT) {
+    const isDeath = this.#lie === 'death in read';
+    if ((isDeath || this.#lie === 'cut read') && rest.length > CUT_AT) {
       data?.write(rest.subarray(0, CUT_AT), () => {
         data.destroy();
         this.#socket.destroy();
+        if (isDeath) this.#content.die();
       });
       return;
     }
@@ -241,28 +340,53 @@ class Session {
     this.#say('226 done');
   }
 
+  #asSent(path: string, content: Buffer): Buffer {
+    const { sentChanged } = this.#content;
+    const mayChange =
+      this.#lie === 'changed read' || (this.#lie === 'changed first read' && !sentChanged.has(path));
+    if (!mayChange || content.length < CUT_AT) return content;
+    sentChanged.add(path);
+    const copy = Buffer.from(content);
+    const middle = copy.length >> 1;
+    copy[middle] = (copy[middle] as number) ^ 1;
+    return copy;
+  }
+
   async #store(path: string): Promise<void> {
     const data = await this.#data;
     if (data === undefined) return this.#say('425 no data connection');
+    if (this.#lie === 'thrown out') {
+      data.destroy();
+      this.#socket.end('421 come again tomorrow\r\n');
+      return;
+    }
     const before = (this.#files.get(path) ?? Buffer.alloc(0)).subarray(0, this.#restart);
     this.#restart = 0;
-    const mayCut = this.#lie.startsWith('cut write') && this.#isFirstCut();
+    const mayCut = this.#lie.startsWith('cut write') && ++this.#content.cuts === 1;
     this.#say('150 send');
     const parts: Buffer[] = [];
     let bytes = 0;
     for await (const chunk of data as AsyncIterable<Buffer>) {
       parts.push(chunk);
       bytes += chunk.length;
-      if (mayCut && bytes > CUT_AT) {
+      if (this.#lie === 'full disk' && bytes > CUT_AT) {
+        this.#files.set(path, Buffer.concat([before, ...parts]).subarray(0, CUT_AT));
+        data.destroy();
+        return this.#say('552 no room on the disk');
+      }
+      const isDeath = this.#lie === 'death in write';
+      if ((mayCut || isDeath) && bytes > CUT_AT) {
         this.#files.set(path, Buffer.concat([before, ...parts]));
         data.destroy();
         this.#socket.destroy();
+        if (isDeath) this.#content.die();
         return;
       }
       if (this.#lie === 'stalled write' && bytes > CUT_AT) await new Promise(() => undefined);
     }
     const whole = Buffer.concat([before, ...parts]);
     if (this.#lie === 'changed store' && whole.length > 0) whole[whole.length - 5] = (whole.at(-5) ?? 0) ^ 1;
+    if (this.#lie === 'lost store') return this.#say('226 all stored');
     const keepsHalf = this.#lie === 'short store' || this.#lie === 'no delete';
     this.#files.set(path, keepsHalf ? whole.subarray(0, whole.length >> 1) : whole);
     this.#say('226 all stored');
