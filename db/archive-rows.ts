@@ -87,6 +87,19 @@ export interface SeriesRow {
 
 export type ListingOutcome = 'complete' | 'partial' | 'failed';
 
+export interface Page<Cursor> {
+  after?: Cursor;
+  limit: number;
+  /** Walks the other way from the cursor (or from the end); rows come in the usual order all the same. */
+  backward?: boolean;
+}
+
+/** Order of VM and disk lists: folded name, then id. */
+export interface NameCursor {
+  folded: string;
+  id: number;
+}
+
 /** State of the index of one target. */
 export interface TargetState {
   number: number;

@@ -1,6 +1,6 @@
 /** All VMs, or all disk names, in the order of lists, with their folded names in memory for filters as one types. */
+import type { NameCursor } from './archive-rows.ts';
 import { fold } from './fold.ts';
-import type { NameCursor } from './index-db.ts';
 
 /** Names of one page: some three milliseconds. */
 const PAGE_NAMES = 1500;

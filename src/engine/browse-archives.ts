@@ -5,8 +5,14 @@
 import path from 'node:path';
 import type { ArchiveCursor, ArchiveFilter } from '../../db/archive-filter.ts';
 import type { NameFigures, OrderTest } from '../../db/archive-order.ts';
-import { type ArchiveRow, cursorOf, type SeriesRow, type TargetState } from '../../db/archive-rows.ts';
-import { IndexDb, type NameCursor } from '../../db/index-db.ts';
+import {
+  type ArchiveRow,
+  cursorOf,
+  type NameCursor,
+  type SeriesRow,
+  type TargetState,
+} from '../../db/archive-rows.ts';
+import { IndexDb } from '../../db/index-db.ts';
 import { JobsDb } from '../../db/jobs-db.ts';
 import { BLOCK_BYTES } from '../archive/geometry.ts';
 import type { Stamp } from '../model/archive.ts';
