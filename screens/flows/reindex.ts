@@ -5,7 +5,6 @@ import type { Desk } from '../desk.ts';
 import { type Row, span } from '../frame.ts';
 
 const LOOK_EVERY_MS = 500;
-const MINUTE_MS = 60_000;
 
 /** By hand: every folder of every target, since targets get refilled from tape. */
 export async function reindex(desk: Desk): Promise<void> {
@@ -15,12 +14,8 @@ export async function reindex(desk: Desk): Promise<void> {
 /** When a restore menu is entered: targets whose index is older than the setting. Nothing is shown if there are none. */
 export async function freshenIndex(desk: Desk): Promise<void> {
   const context = await desk.context();
-  const limitMs = context.config.indexMaxAgeMinutes * MINUTE_MS;
-  const nowMs = context.clock.now().getTime();
-  const isOld = context.index.targets().some(({ listedMs }) => {
-    const ageMs = nowMs - (listedMs ?? Number.NEGATIVE_INFINITY);
-    return ageMs < 0 || ageMs >= limitMs;
-  });
+  const { indexState } = await import('../../src/engine/index-state.ts');
+  const isOld = indexState(context).targets.some((target) => target.isOld);
   if (isOld) await watchIndex(desk, context, 'old');
 }
 

@@ -7,6 +7,7 @@ import type { Desk } from '../desk.ts';
 import { ToMainMenu } from '../dialogue.ts';
 import { pickFolder, pickVolume } from './restore/place.ts';
 import { rowSource } from './restore/sources.ts';
+import { tellFailure } from './tell-failure.ts';
 
 export async function stub(desk: Desk): Promise<void> {
   const { listVolumes } = await import('../../src/engine/volumes.ts');
@@ -16,7 +17,7 @@ export async function stub(desk: Desk): Promise<void> {
     if (volumes === undefined) return;
     const volume = await pickVolume(desk, volumes);
     if (volume === undefined || volume === 'quit') return;
-    const folder = await pickFolder(desk, volume, { proposed: '', verb: 'Flats in' });
+    const folder = await pickFolder(desk, volume, { verb: 'Flats in' });
     if (folder === 'quit') return;
     if (folder !== undefined && (await stubIn(desk, folder))) return;
   }
@@ -26,7 +27,8 @@ export async function stub(desk: Desk): Promise<void> {
 async function stubIn(desk: Desk, folder: string): Promise<boolean> {
   const { flatsIn } = await import('../../src/engine/volumes.ts');
   for (;;) {
-    const flats = await flatsIn(folder);
+    const flats = await tellFailure(desk, 'This folder cannot be used', () => flatsIn(folder));
+    if (flats === undefined) return false;
     const answer = await desk.dialogue.list({
       title: `Flats in ${folder}`,
       source: rowSource(

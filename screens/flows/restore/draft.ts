@@ -44,14 +44,21 @@ export interface Draft {
   salvage: boolean;
 }
 
+/** The order of a million archives takes its share of the console's memory; the system keeps the file as well. */
+const CACHE_BYTES = 4 * 1024 ** 2;
+
 const browsers = new WeakMap<EngineContext, ArchiveBrowser>();
 
 /** A draft over the index as it is now; what lists have read of it is shared by all. */
 export async function newDraft(desk: Desk, by: SearchBy): Promise<Draft> {
   const context = await desk.context();
   const { ArchiveBrowser } = await import('../../../src/engine/browse-archives.ts');
-  const browser = browsers.get(context) ?? new ArchiveBrowser(context);
-  browsers.set(context, browser);
+  let browser = browsers.get(context);
+  if (browser === undefined) {
+    context.index.limitCache(CACHE_BYTES);
+    browser = new ArchiveBrowser(context);
+    browsers.set(context, browser);
+  }
   return {
     desk,
     context,

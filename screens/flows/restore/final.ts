@@ -69,7 +69,7 @@ export async function confirmRestore(draft: Draft): Promise<StepEnd> {
     else if (answer.id === 'in-place') draft.isInPlace = !draft.isInPlace;
     else if (answer.id === 'salvage') await turnSalvage(draft);
     else if (await mayStart(draft, looked)) {
-      return answer.id === 'now' ? await runNow(draft) : await runInBackground(draft);
+      if (await (answer.id === 'now' ? runNow(draft) : runInBackground(draft))) return 'next';
     }
   }
 }
@@ -187,11 +187,8 @@ function addRoom(
   const needed = known.reduce((sum, { neededBytes }) => sum + (neededBytes ?? 0), 0);
   const { freeBytes } = first.goal;
   const isShort = needed > freeBytes;
-  add(
-    'Room',
-    `${formatBytes(needed)} needed at most, ${formatBytes(freeBytes)} free at ${folder}`,
-    isShort ? 'bad' : 'plain',
-  );
+  const wanted = needed === 0 ? 'none is needed' : `${formatBytes(needed)} needed at most`;
+  add('Room', `${wanted}, ${formatBytes(freeBytes)} free at ${folder}`, isShort ? 'bad' : 'plain');
 }
 
 /** Locks over restores, and whether anything runs queued jobs. */

@@ -1,6 +1,6 @@
 /** Archives of what was chosen: one of them, or all disks of a run in one go. */
 import type { ArchiveListRow } from '../../../src/engine/browse-archives.ts';
-import { formatBytes } from '../../../src/engine/display-text.ts';
+import { formatAge, formatBytes } from '../../../src/engine/display-text.ts';
 import type { ListColumn, ListHead } from '../../dialogue.ts';
 import type { Mark } from '../../frame.ts';
 import { editFilter, filterText } from '../filter.ts';
@@ -23,7 +23,7 @@ export async function pickArchive(draft: Draft): Promise<StepEnd> {
   for (;;) {
     const filter = chosenFilter(draft);
     const answer = await desk.dialogue.list({
-      title: `${chosenText(draft)}${draft.day ? `, ${draft.day}` : ''}${await clockNote(draft)}`,
+      title: `${chosenText(draft)}${draft.day ? `, ${draft.day}` : ''}${clockNote(draft)}`,
       filter: filterText(desk.filter),
       source: browsedSource((text) => browser.archives(text === '' ? filter : { ...filter, [word]: text })),
       idOf: ({ id }) => id,
@@ -71,7 +71,8 @@ function faultOf(row: ArchiveListRow | null, { by }: Draft): string | undefined 
   return undefined;
 }
 
-function columnsFor({ desk, disk }: Draft): ListColumn<Shown<ArchiveListRow>>[] {
+function columnsFor(draft: Draft): ListColumn<Shown<ArchiveListRow>>[] {
+  const { desk, disk } = draft;
   const isWide = desk.dialogue.columns >= WIDE;
   const of = (text: (row: ArchiveListRow) => string) => (shown: Shown<ArchiveListRow>) =>
     shown.row === null ? '' : text(shown.row);
@@ -96,7 +97,7 @@ function columnsFor({ desk, disk }: Draft): ListColumn<Shown<ArchiveListRow>>[] 
       columns: 0,
       text: ({ row }) => (row === null ? '(gone)' : disk ? row.vm : row.disk),
     },
-    { title: 'state', columns: 9, text: of(stateText) },
+    { title: 'state', columns: 9, text: of((row) => stateText(row, draft.context.clock.now())) },
     {
       title: 'chg%',
       columns: 4,
@@ -120,9 +121,10 @@ const STATES = {
   partial: 'partial',
 } as const;
 
-/** What is wrong with it, else how its last verify ended. */
-function stateText({ state, verifiedAt, verifyResult }: ArchiveListRow): string {
+/** What is wrong with it, how old it is where it was not seen again, else how its last verify ended. */
+function stateText({ state, staleSinceMs, verifiedAt, verifyResult }: ArchiveListRow, now: Date): string {
   if (state !== null) return STATES[state];
+  if (staleSinceMs !== null) return `${formatAge(now.getTime() - staleSinceMs).replace('days', 'd')} old`;
   if (verifyResult === null) return '-';
   return `${verifyResult === 'good' ? 'ok' : 'BAD'} ${(verifiedAt ?? '').slice(5, 10)}`;
 }
@@ -130,6 +132,7 @@ function stateText({ state, verifiedAt, verifyResult }: ArchiveListRow): string 
 function markOf(row: ArchiveListRow | null): Mark {
   if (row === null) return 'faint';
   if (row.verifyResult !== null && row.verifyResult !== 'good') return 'bad';
+  if (row.staleSinceMs !== null) return 'faint';
   if (row.state === 'arriving or cut' || row.state === 'foreign') return 'faint';
   return row.state === null ? 'plain' : 'warning';
 }

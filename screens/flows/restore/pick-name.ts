@@ -99,7 +99,7 @@ async function pick<Row extends VmListRow | DiskListRow>(
       return list.open(filter) as unknown as ReturnType<Parameters<typeof browsedSource<Row>>[0]>;
     });
     const answer = await desk.dialogue.list({
-      title: `${list.title}${await clockNote(draft)}`,
+      title: `${list.title}${clockNote(draft)}`,
       filter: filterText(desk.filter),
       source,
       idOf: ({ id }) => id,

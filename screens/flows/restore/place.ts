@@ -137,8 +137,8 @@ async function typeFolder(desk: Desk): Promise<string | undefined> {
 }
 
 interface FolderWish {
-  /** Name that a new folder is given first. */
-  proposed: string;
+  /** Name that a new folder is given first; undefined: none can be made. */
+  proposed?: string;
   /** What taking a folder does: `Restore into`. */
   verb: string;
 }
@@ -176,7 +176,7 @@ export async function pickFolder(
       ],
       heads: [
         { key: 's', id: 'take', label: `${wish.verb} ${here}` },
-        { key: 'n', id: 'new', label: 'Make new folder' },
+        ...(wish.proposed === undefined ? [] : [{ key: 'n', id: 'new', label: 'Make new folder' }]),
       ],
       empty: 'No folders here.',
       at: at ?? (folders.some(({ name }) => name === wish.proposed) ? wish.proposed : 'take'),
@@ -190,7 +190,7 @@ export async function pickFolder(
       here = answer.row.path;
       at = 'take';
     } else if (answer.id === 'take') return here;
-    else at = (await makeNewFolder(desk, here, wish.proposed)) ?? 'new';
+    else at = (await makeNewFolder(desk, here, wish.proposed ?? '')) ?? 'new';
   }
 }
 

@@ -1,14 +1,14 @@
 /** Restores run as jobs in processes of their own; the console only watches them. */
+import { VMX_MENU } from '../../../menus/restore-menus.ts';
 import type { Requests } from '../../../src/queue/request.ts';
 import { afterRestore } from './after.ts';
 import type { Draft, DraftDisk } from './draft.ts';
-import type { StepEnd } from './steps.ts';
 
 /** Starts at once and shows the progress, then asks for the VMX. */
-export async function runNow(draft: Draft): Promise<StepEnd> {
+export async function runNow(draft: Draft): Promise<true> {
   const { desk } = draft;
   const queue = await desk.queue();
-  const ids = await submit(draft, false);
+  const ids = await submit(draft, {});
   const { startNow } = await import('../../../src/queue/start-now.ts');
   await startNow(queue, ids, desk.env);
   const { followJobs } = await import('../job-progress.ts');
@@ -16,23 +16,16 @@ export async function runNow(draft: Draft): Promise<StepEnd> {
   const jobs = ids.map((id) => queue.db.job(id));
   const areDone = jobs.every((job) => job?.state === 'done' || job?.state === 'done with warnings');
   if (areDone) await afterRestore(draft);
-  return 'next';
+  return true;
 }
 
-/** Queues the jobs, one for each disk so that one that fails can be retried alone. */
-export async function runInBackground(draft: Draft): Promise<StepEnd> {
+/** Queues the jobs, one for each disk so that one that fails can be retried alone. False: nothing was queued. */
+export async function runInBackground(draft: Draft): Promise<boolean> {
   const { desk } = draft;
   const queue = await desk.queue();
-  const withVmx =
-    draft.by === 'vm' &&
-    draft.disks[0]?.checked.carriesVmx === true &&
-    (await desk.dialogue.confirm({
-      title: 'VMX',
-      lines: ['VMX, NVRAM and logs as they were backed up; files that are there already are never touched.'],
-      question: 'Restore the VMX as well?',
-      preset: false,
-    }));
-  const ids = await submit(draft, withVmx);
+  const vmx = await vmxForJob(draft);
+  if (vmx === 'back') return false;
+  const ids = await submit(draft, vmx);
   const lines = [`Queued: job ${ids.join(', ')}.`];
   if (!queue.isDaemonRunning()) {
     const isWanted = await desk.dialogue.confirm({
@@ -47,20 +40,38 @@ export async function runInBackground(draft: Draft): Promise<StepEnd> {
     } else lines.push('They wait until it is started.');
   }
   await desk.dialogue.tell('In the background', [...lines, 'B Background status shows how they get on.']);
-  return 'next';
+  return true;
 }
 
-async function submit(draft: Draft, withVmx: boolean): Promise<number[]> {
+type VmxPart = Pick<Requests['restore'], 'vmx' | 'vmxRewrite'>;
+
+/** Asked before, since nobody will be there when the disks are done; only where a VM was looked for. */
+async function vmxForJob({ desk, by, disks, folder }: Draft): Promise<VmxPart | 'back'> {
+  if (by !== 'vm' || disks[0]?.checked.carriesVmx !== true) return {};
+  const lines = () => [`VMX, NVRAM and logs go to ${folder}; files that are there already stay.`];
+  const chosen = await desk.dialogue.menu(VMX_MENU, { lines, at: 'moved' });
+  if (chosen === undefined) return 'back';
+  if (chosen === 'none') return {};
+  if (chosen === 'unchanged') return { vmx: true };
+  const restored = disks.map(({ checked, name }) => ({ scsiId: checked.scsiId, name }));
+  const isCopy = chosen === 'copy';
+  return {
+    vmx: true,
+    vmxRewrite: { identity: isCopy ? 'new' : 'keep', disconnectNetwork: isCopy, restored },
+  };
+}
+
+async function submit(draft: Draft, vmx: VmxPart): Promise<number[]> {
   const { desk } = draft;
   const queue = await desk.queue();
   const { submitterOf } = await import('../../../src/queue/submitter.ts');
-  const requests = draft.disks.map((disk, at) => requestOf(draft, disk, withVmx && at === 0));
+  const requests = draft.disks.map((disk, at) => ({ ...requestOf(draft, disk), ...(at === 0 ? vmx : {}) }));
   const ids = queue.submit('restore', requests, submitterOf(desk.env)).map(({ id }) => id);
   void desk.refreshState();
   return ids;
 }
 
-function requestOf(draft: Draft, { checked, full, name }: DraftDisk, vmx: boolean): Requests['restore'] {
+function requestOf(draft: Draft, { checked, full, name }: DraftDisk): Requests['restore'] {
   const { folder = '', isInPlace, isVerified, assumeOff, salvage } = draft;
   // A FULL is restored from the copy that was chosen, a DELTA with it.
   const isFull = checked.kind === 'full';
@@ -74,6 +85,5 @@ function requestOf(draft: Draft, { checked, full, name }: DraftDisk, vmx: boolea
     ...(assumeOff && { assumeOff: true }),
     ...(salvage && { salvage: true }),
     ...(!checked.isProvable && { acceptUnproved: true }),
-    ...(vmx && { vmx: true }),
   };
 }

@@ -18,7 +18,7 @@ interface VmxGoal {
 
 type Rewrite = NonNullable<RestoreVmxRequest['rewrite']>;
 
-/** Path of the VMX that lies there now; undefined if none was wanted or could be written. */
+/** Path of the VMX that was written; undefined if none was wanted, one is there already, or it could not be. */
 export async function placeVmx(draft: Draft, goal: VmxGoal): Promise<string | undefined> {
   const { dialogue } = draft.desk;
   try {
@@ -34,7 +34,7 @@ export async function placeVmx(draft: Draft, goal: VmxGoal): Promise<string | un
     const { existsSync } = await import('node:fs');
     if (existsSync(vmxPath)) {
       await dialogue.tell('VMX', [`${vmxPath} is there already and stays as it is.`]);
-      return vmxPath;
+      return undefined;
     }
     const rewrite = await askRewrite(draft, goal, files);
     if (rewrite === 'none') return undefined;
