@@ -40,7 +40,7 @@ export class PlainWatch {
   async #watch(): Promise<string | undefined> {
     const { isOver, interrupt, refreshMs } = this.#spec;
     this.#say(true);
-    this.#talk.print('Changes are printed as they come; Enter tells what can be done.');
+    this.#talk.print(this.#hint());
     for (;;) {
       const end = isOver?.();
       if (end !== undefined) {
@@ -53,9 +53,21 @@ export class PlainWatch {
         this.#say(false);
         continue;
       }
-      const answer = line.text.trim() === '' ? await this.#ask() : this.#take(line.text.trim());
+      const text = line.text.trim();
+      const onEnter = this.#offered().find(({ key }) => key === 'enter');
+      const answer = text !== '' ? this.#take(text) : (onEnter ?? (await this.#ask()));
       if (answer !== undefined) return answer === 'back' ? undefined : answer.id;
     }
+  }
+
+  /** What Enter does, and the letters where there is nothing to wait for. */
+  #hint(): string {
+    const offered = this.#offered();
+    const onEnter = offered.find(({ key }) => key === 'enter');
+    if (onEnter === undefined) return 'Changes are printed as they come; Enter tells what can be done.';
+    const letters = offered.filter((one) => one !== onEnter);
+    const words = letters.map(({ key, footer }) => `${key.toUpperCase()} ${footer}`);
+    return [`Enter ${onEnter.footer}`, ...words, 'b back', '? help'].join(', ');
   }
 
   async #ask(): Promise<{ id: string } | 'back' | undefined> {

@@ -236,3 +236,15 @@ describe('reading and watching in the numbered dialogue', () => {
     expect(face.interrupt()).toBe(false);
   });
 });
+
+it('where Enter is an action of its own, the numbered dialogue offers it at once', async () => {
+  const actions = [
+    { key: 'enter', id: 'on', footer: 'go on', help: 'back' },
+    { key: 'r', id: 'retry', footer: 'retry', help: 'try again' },
+  ];
+  const spec = { title: 'Job 7: failed', rows: () => ({ rows: [] }), refreshMs: 60_000, actions };
+  const { result, printed } = await answer([''], (face) => face.watch(spec));
+  expect(result).toBe('on');
+  expect(printed).toContain('Enter go on, R retry, b back, ? help');
+  expect((await answer(['r'], (face) => face.watch(spec))).result).toBe('retry');
+});
