@@ -4,10 +4,11 @@ import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { registerBackup } from './cli/backup-command.ts';
-import { Cli, type CliStreams } from './cli/cli.ts';
+import { Cli, type CliStreams, parserWords } from './cli/cli.ts';
 import { registerConfig } from './cli/config-command.ts';
 import { registerDaemon } from './cli/daemon-command.ts';
 import { registerDemo } from './cli/demo-command.ts';
+import { noSuchCommand } from './cli/help-command.ts';
 import { registerIndex } from './cli/index-command.ts';
 import { registerJobs } from './cli/jobs-command.ts';
 import { registerList } from './cli/list-command.ts';
@@ -20,7 +21,6 @@ import { registerTarget } from './cli/target-command.ts';
 import { registerVerify } from './cli/verify-command.ts';
 import { registerVmx } from './cli/vmx-command.ts';
 import { PROGRAM } from './engine/version.ts';
-import { PhdError } from './errors.ts';
 
 /** Every command file, in the order of the help. */
 const REGISTRARS: ((program: Command, cli: Cli) => void)[] = [
@@ -94,10 +94,10 @@ export async function main(
     .configureOutput({
       writeOut: (text) => void streams.stdout.write(text),
       writeErr: (text) => void streams.stderr.write(text),
-      outputError: (text, write) => write(text.replace(/^error: /, 'phd: ')),
+      outputError: (text, write) => write(`phd: ${parserWords(text)}\n`),
     })
     .showHelpAfterError(false)
-    .showSuggestionAfterError(false)
+    .showSuggestionAfterError(true)
     .allowExcessArguments(true)
     .action(async () => {
       const [word] = program.args;
@@ -105,7 +105,7 @@ export async function main(
         cli.setStatus(await openConsoleHere(cli, program, cli.env));
         return;
       }
-      throw new PhdError('USAGE', `there is no command ${JSON.stringify(word)}: see phd --help`);
+      throw noSuchCommand(program, word);
     });
   for (const register of REGISTRARS) register(program, cli);
   return cli.run(program, words);

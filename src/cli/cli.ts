@@ -164,11 +164,19 @@ export function parseChoice<const Word extends string>(
   return word;
 }
 
+/** What the parser says, with its proposal, in one line. */
+export function parserWords(text: string): string {
+  return text
+    .trim()
+    .replace(/^error: /, '')
+    .replace(/\n\(Did you mean (.*)\?\)$/, '; did you mean $1?');
+}
+
 /** A fault of the program itself still becomes one line. */
 function toPhdError(error: unknown): PhdError {
   if (error instanceof PhdError) return error;
   if (error instanceof CommanderError)
-    return new PhdError('USAGE', error.message.replace(/^error: /, ''), { cause: error });
+    return new PhdError('USAGE', parserWords(error.message), { cause: error });
   const words = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   return new PhdError('IO', `fault in the program: ${words}`, { cause: error });
 }

@@ -68,7 +68,10 @@ export function registerConfig(program: Command, cli: Cli): void {
       if ((value === undefined) !== (options.remove ?? false)) {
         throw new PhdError('USAGE', 'config set: give either a value or --remove');
       }
-      const { openPlaces, setSetting } = await import('../engine/configuration.ts');
-      await setSetting(await openPlaces(cli.env), key, value ?? null);
+      const { openPlaces, setSetting, unknownConfigKeys } = await import('../engine/configuration.ts');
+      const places = await openPlaces(cli.env);
+      await setSetting(places, key, value ?? null);
+      for (const unknown of await unknownConfigKeys(places))
+        if (value !== undefined && unknown.includes(`: ${key}: `)) cli.warn(`warning: ${unknown}`);
     });
 }

@@ -22,7 +22,7 @@ With the master passphrase: tail -c +${GPG_MASTER_OFFSET} FULL | gpg -d
 Examples:
   phd list --vm data --mode full
   phd list --date 2026-11-01..2026-11-20 --target 2
-  phd list --json | jq -r 'select(.verifiedAt == null) | .path'`;
+  phd list --json --mode full`;
 
 interface ListOptions {
   vm?: string;

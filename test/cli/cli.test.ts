@@ -164,7 +164,7 @@ describe('phd index and phd list', () => {
 describe('wrong words', () => {
   it.each([
     [['bogus'], 'phd: there is no command "bogus": see phd --help'],
-    [['list', '--nope'], "phd: unknown option '--nope'"],
+    [['list', '--zzzzzzzzz'], "phd: unknown option '--zzzzzzzzz'"],
     [['list', '--mode', 'half'], 'phd: --mode "half": expected all, full, delta'],
     [['list', '--target', '0'], 'phd: --target "0": expected a whole number 1 to 9999'],
     [

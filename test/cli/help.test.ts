@@ -62,3 +62,23 @@ describe('phd help', () => {
     expect(inner.stderr).toContain('did you mean add? See phd target --help');
   });
 });
+
+describe('a slip of the pen is answered with what may be meant', () => {
+  it.each([
+    [['restor'], 'there is no command "restor": did you mean restore? See phd --help'],
+    [['target', 'tst'], "unknown command 'tst'; did you mean test?"],
+    [['list', '--jsn'], "unknown option '--jsn'; did you mean --json?"],
+  ])('%j', async (words, said) => {
+    expect(await tale.phd(words)).toMatchObject({ status: 2, stdout: '', stderr: `phd: ${said}\n` });
+  });
+
+  it('a key of the configuration is set all the same: a newer version may know it', async () => {
+    const run = await tale.phd(['config', 'set', 'backup.encypt', 'true']);
+    expect(run.status).toBe(0);
+    expect(run.stderr).toContain(
+      'backup.encypt: this key is not known and does nothing; did you mean encrypt?',
+    );
+    await tale.phd(['config', 'set', 'backup.encypt', '--remove']);
+    expect((await tale.phd(['config', 'set', 'jobs.atOnce', '2'])).stderr).toBe('');
+  });
+});

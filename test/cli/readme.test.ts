@@ -74,7 +74,7 @@ describe('README', () => {
     };
     const [empty, old, last] = ['2026-09-01T10:00', '2026-10-20T23:59', '2026-10-21T00:00'].map(write);
     await tale.phd(['index']);
-    const run = await shell(blockWith('select(.time').replaceAll('/srv/backups', tale.path('one')));
+    const run = await shell(blockWith('rmSync(`/srv').replaceAll('/srv/backups', tale.path('one')));
     expect(run.status, run.stderr).toBe(0);
     expect(tale.filesOn('one')).toEqual([empty, last].sort());
     expect(old).toContain('2026.10.20');
