@@ -51,7 +51,9 @@ export class WatchView implements View {
     const shown = this.#spec.rows(size.columns, size.rows - 3);
     const rows: Row[] = [titleRow(this.title, '', size, look), ruleRow(size, look), ...shown.rows];
     const widgets =
-      look.kind === 'rich' && look.charset === 'utf8' ? widgetsOf(shown, rows.length, size) : [];
+      look.kind === 'rich' && look.charset === 'utf8' && !look.isMono
+        ? widgetsOf(shown, rows.length, size)
+        : [];
     while (rows.length < size.rows - 1) rows.push([]);
     rows.length = size.rows - 1;
     const help: Binding = { action: 'help', keys: ['?'], footer: 'help', help: '' };

@@ -103,6 +103,8 @@ export interface CellGrid {
   setRow(row: number, cells: readonly string[], marks: readonly Mark[]): void;
   /** Moves the rows between `top` and `bottom` (both included) up (1) or down (-1) by one. */
   scroll(by: 1 | -1, top: number, bottom: number): void;
+  /** Takes away the figures that are not wanted any more; before the rows are set, since it blanks what was there. */
+  keepWidgets(widgets: readonly Widget[]): void;
   drawWidgets(widgets: readonly Widget[]): void;
   /** Bytes that bring the terminal from what it shows to what was set. */
   flush(cursor: { row: number; column: number; isVisible: boolean }): string;
@@ -152,6 +154,9 @@ export function openCellGrid(name: string, size: Size, look: Look): CellGrid {
     scroll(by, top, bottom) {
       if (by === 1) screen.deleteLine(1, top, top, bottom);
       else screen.insertLine(1, top, top, bottom);
+    },
+    keepWidgets(wanted) {
+      widgets.keep(wanted);
     },
     drawWidgets(wanted) {
       widgets.draw(wanted);
@@ -242,25 +247,33 @@ function createScreen(name: string, output: Capture, look: Look): BlessedScreen 
 /** Gauge and sparkline of blessed-contrib, each loaded when it is first wanted. */
 class Widgets {
   readonly #screen: BlessedScreen;
-  readonly #elements: { kind: string; place: string; element: ContribElement }[] = [];
+  readonly #elements: { place: string; element: ContribElement }[] = [];
 
   constructor(screen: BlessedScreen) {
     this.#screen = screen;
   }
 
+  keep(wanted: readonly Widget[]): void {
+    const places = new Set(wanted.map(placeOf));
+    for (let at = this.#elements.length - 1; at >= 0; at--) {
+      if (!places.has(this.#elements[at]?.place ?? '')) this.#drop(at);
+    }
+  }
+
   draw(wanted: readonly Widget[]): void {
-    while (this.#elements.length > wanted.length) this.#drop(this.#elements.length - 1);
-    wanted.forEach((widget, at) => {
-      const place = `${widget.kind} ${widget.row} ${widget.column} ${widget.columns}`;
-      if (this.#elements[at]?.place !== place) {
-        if (this.#elements[at] !== undefined) this.#drop(at);
-        this.#elements.splice(at, 0, { kind: widget.kind, place, element: this.#create(widget) });
+    for (const widget of wanted) {
+      const place = placeOf(widget);
+      let shown = this.#elements.find((one) => one.place === place);
+      if (shown === undefined) {
+        shown = { place, element: this.#create(widget) };
+        this.#elements.push(shown);
       }
-      const { element } = this.#elements[at] as { element: ContribElement };
-      if (widget.kind === 'gauge') element.setPercent?.(widget.values[0] ?? 0);
-      else element.setData(['rate'], [[...widget.values]]);
+      const { element } = shown;
+      // Up to 1 the gauge takes figures for shares of one.
+      if (widget.kind === 'gauge') element.setPercent?.(Math.max(LEAST_PERCENT, widget.values[0] ?? 0));
+      else element.setData(['rate'], [widget.values.slice(-(widget.columns - 2))]);
       element.render();
-    });
+    }
   }
 
   #drop(at: number): void {
@@ -274,8 +287,9 @@ class Widgets {
       top: row,
       left: column,
       width: columns,
-      height: kind === 'gauge' ? 3 : 2,
+      height: WIDGET_ROWS,
       parent: this.#screen,
+      tags: true,
       showLabel: false,
       stroke: 'green',
       fill: 'white',
@@ -284,6 +298,14 @@ class Widgets {
     this.#screen.append(element);
     return element;
   }
+}
+
+/** The sparkline: a blank row, its title, the line. */
+const WIDGET_ROWS = 3;
+const LEAST_PERCENT = 1.01;
+
+function placeOf({ kind, row, column, columns }: Widget): string {
+  return `${kind} ${row} ${column} ${columns}`;
 }
 
 interface ContribElement {

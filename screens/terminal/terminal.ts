@@ -106,6 +106,7 @@ export class Terminal {
       return false;
     }
     this.#scroll(frame);
+    this.#grid.keepWidgets(frame.widgets ?? []);
     for (let row = 0; row < this.size.rows; row++) {
       const { cells, marks } = cellsWithMarks(frame, row);
       this.#grid.setRow(row, cells, marks);
