@@ -1,6 +1,6 @@
 /** A view of the full screen: a pure frame for its state, and what keys do to it. */
 import { type Binding, keyText } from '../../menus/keys.ts';
-import { type Frame, fitted, type Row, type Size, span } from '../frame.ts';
+import { type Frame, fitted, type Row, type Size, span, wrap } from '../frame.ts';
 import type { Look } from '../look.ts';
 import type { KeyEvent } from '../terminal/key-decoder.ts';
 
@@ -68,11 +68,8 @@ export function isTooSmall(size: Size): boolean {
   return size.columns < LEAST.columns || size.rows < LEAST.rows;
 }
 
-export function tooSmallFrame(size: Size): Frame {
+export function tooSmallFrame(size: Size, look: Look): Frame {
   const text = `too small: ${size.columns}x${size.rows}, needs ${LEAST.columns}x${LEAST.rows}`;
-  const rows: Row[] = [];
-  for (let at = 0; at < text.length && size.columns > 0; at += size.columns) {
-    rows.push([span(text.slice(at, at + size.columns))]);
-  }
-  return { rows, cursor: { row: 0, column: 0, isVisible: false } };
+  const rows = wrap(text, Math.max(1, size.columns), look).map((line): Row => [span(line)]);
+  return { rows: rows.slice(0, size.rows), cursor: { row: 0, column: 0, isVisible: false } };
 }

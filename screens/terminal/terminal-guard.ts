@@ -13,10 +13,11 @@ trap '' INT QUIT TERM TSTP TTIN TTOU
 state=given
 while read -r word; do state=$word; done
 [ "$state" = held ] || exit 0
-printf %s "$1"
-case " $(stty -a <&1) " in
-  *' -isig '*) stty brkint icrnl ixon echo icanon iexten isig <&1 ;;
+exec 3<&1
+case $(stty -a <&3) in
+  *-isig*) stty brkint icrnl ixon echo icanon iexten isig <&3 ;;
 esac
+printf %s "$1"
 exit 0
 `;
 
