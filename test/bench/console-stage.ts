@@ -161,11 +161,14 @@ class Stage {
       rows: () => {
         step++;
         rates.push(80 + ((step * 7) % 40));
-        const megabytes = (step * 40.96).toFixed(0);
+        const percent = (step / 10).toFixed(1).padStart(5);
+        const megabytes = Math.round(step * 40.96)
+          .toLocaleString('en-US')
+          .padStart(6);
         return {
           rows: [
-            [span(`FULL   ${(step / 10).toFixed(1)} %   ${megabytes} of 40,960 MB`)],
-            [span(`rate   ${rates.at(-1)} MB/s now, 98 MB/s mean`)],
+            [span(`FULL   ${percent} %   ${megabytes} of 40,960 MB`)],
+            [span(`rate   ${String(rates.at(-1)).padStart(5)} MB/s now, 98 MB/s mean`)],
             [span(`left   ${Math.max(1, 7 - Math.floor(step / 60))} min`)],
           ],
           gauge: step / 10,
