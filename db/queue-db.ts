@@ -1,10 +1,9 @@
 /**
- * The queue's part of jobs.db: jobs, their attempts, locks, the daemon's record. A job is claimed in one transaction,
- * which counts its attempt; every later write names that attempt, so an owner that lost its job changes nothing.
+ * The queue's part of jobs.db: jobs and their attempts. A job is claimed in one transaction, which counts its attempt;
+ * every later write names that attempt, so an owner that lost its job changes nothing. Locks and the daemon's record:
+ * queue-gate.ts.
  */
-import type Database from 'better-sqlite3';
 import type {
-  DaemonRecord,
   Job,
   JobAttempt,
   JobKind,
@@ -14,11 +13,9 @@ import type {
   LockKind,
   ProcessIdentity,
   QueueLock,
-  StopRequest,
   Submitter,
 } from '../src/model/job.ts';
-import { JOBS_MIGRATIONS } from './jobs-db.ts';
-import { fromSqlite, openDatabase } from './open-database.ts';
+import { QueueGate, type Row, type Value } from './queue-gate.ts';
 
 /** Restores go first: someone waits for them. */
 const PRIORITY: Record<JobKind, number> = { restore: 0, backup: 1, verify: 2 };
@@ -55,22 +52,10 @@ export type Claim =
   | { refused: 'gone' | 'not waiting' }
   | { refused: 'locked'; lock: QueueLock };
 
-type Value = string | number | null;
-type Row = Record<string, Value>;
-
-export class QueueDb {
-  readonly file: string;
-  readonly #database: Database.Database;
-
-  /** Opens or makes jobs.db. Throws IO, FORMAT_UNSUPPORTED (made by a newer program). */
-  constructor(file: string) {
-    this.file = file;
-    this.#database = openDatabase(file, JOBS_MIGRATIONS);
-  }
-
+export class QueueDb extends QueueGate {
   /** Queues jobs in one transaction; several become a group under the number of the first. */
   add(jobs: readonly NewJob[]): Job[] {
-    return this.#exclusively(() => {
+    return this.exclusively(() => {
       const ids = jobs.map(({ kind, title, request, submitter, createdAt }) => {
         const values = {
           kind,
@@ -80,7 +65,7 @@ export class QueueDb {
           priority: PRIORITY[kind],
           submitter: JSON.stringify(submitter),
         };
-        return this.#change(
+        return this.change(
           `INSERT INTO jobs (kind, priority, title, request, state, submitter, created_at)
              VALUES (@kind, @priority, @title, @request, 'waiting', @submitter, @createdAt)`,
           values,
@@ -89,19 +74,19 @@ export class QueueDb {
       const [groupId = 0] = ids;
       if (ids.length > 1)
         for (const id of ids)
-          this.#change('UPDATE jobs SET group_id = @groupId WHERE id = @id', { groupId, id });
+          this.change('UPDATE jobs SET group_id = @groupId WHERE id = @id', { groupId, id });
       return ids.map((id) => this.job(id) as Job);
     });
   }
 
   job(id: number): Job | undefined {
-    const [row] = this.#all('SELECT * FROM jobs WHERE id = @id', { id });
+    const [row] = this.all('SELECT * FROM jobs WHERE id = @id', { id });
     return row && jobOfRow(row);
   }
 
   /** Newest first. */
   jobs(filter: JobFilter = {}, page: { limit?: number; beforeId?: number } = {}): Job[] {
-    return this.#all(
+    return this.all(
       `SELECT * FROM jobs
          WHERE (@states IS NULL OR state IN (SELECT value FROM json_each(@states)))
            AND (@kinds IS NULL OR kind IN (SELECT value FROM json_each(@kinds)))
@@ -119,7 +104,7 @@ export class QueueDb {
 
   /** Numbers of all jobs whose line holds this text: what runs, what waits in its order, then the newest first. */
   listed(part = ''): number[] {
-    return this.#all(
+    return this.all(
       `SELECT id FROM jobs WHERE instr(lower(kind || ' ' || state || ' ' || title || ' ' || submitter), lower(@part)) > 0
          ORDER BY state = 'running' DESC, state = 'waiting' DESC, iif(state = 'waiting', priority, 0),
            iif(state = 'waiting', id, -id)`,
@@ -129,7 +114,7 @@ export class QueueDb {
 
   /** The starts of a job, oldest first. */
   attempts(id: number): JobAttempt[] {
-    return this.#all('SELECT * FROM job_attempts WHERE job_id = @id ORDER BY attempt', { id }).map((row) => ({
+    return this.all('SELECT * FROM job_attempts WHERE job_id = @id ORDER BY attempt', { id }).map((row) => ({
       attempt: Number(row.attempt),
       owner: JSON.parse(String(row.owner)) as ProcessIdentity,
       startedAt: String(row.started_at),
@@ -141,14 +126,14 @@ export class QueueDb {
 
   /** How many jobs are in each state; states without any are left out. */
   counts(): Partial<Record<JobState, number>> {
-    const rows = this.#all('SELECT state, count(*) AS n FROM jobs GROUP BY state', {});
+    const rows = this.all('SELECT state, count(*) AS n FROM jobs GROUP BY state', {});
     return Object.fromEntries(rows.map(({ state, n }) => [state, n]));
   }
 
   /** The waiting job that is next: restores, backups, verify runs, each in order of arrival; none under a lock. */
   nextWaiting(without: readonly number[] = []): Job | undefined {
     const held = this.locks().flatMap(({ kind }) => LOCKED_KINDS[kind]);
-    const [row] = this.#all(
+    const [row] = this.all(
       `SELECT * FROM jobs WHERE state = 'waiting' AND kind NOT IN (SELECT value FROM json_each(@held))
          AND id NOT IN (SELECT value FROM json_each(@without)) ORDER BY priority, id LIMIT 1`,
       { held: JSON.stringify(held), without: JSON.stringify(without) },
@@ -158,20 +143,20 @@ export class QueueDb {
 
   /** Makes a waiting job the running job of `owner`, as its next attempt. Of several who try, one gets it. */
   claim(id: number, owner: ProcessIdentity, at: string): Claim {
-    return this.#exclusively((): Claim => {
+    return this.exclusively((): Claim => {
       const job = this.job(id);
       if (job === undefined) return { refused: 'gone' };
       if (job.state !== 'waiting') return { refused: 'not waiting' };
       const lock = this.locks().find(({ kind }) => LOCKED_KINDS[kind].includes(job.kind));
       if (lock) return { refused: 'locked', lock };
       const values = { id, at, owner: JSON.stringify(owner), attempt: job.attempt + 1 };
-      this.#change(
+      this.change(
         `UPDATE jobs SET state = 'running', attempt = @attempt, owner = @owner, started_at = @at, ended_at = NULL,
            progress = NULL, exit_status = NULL, error_code = NULL, error_message = NULL, warning_count = 0,
            result = NULL, is_seen = 0 WHERE id = @id`,
         values,
       );
-      this.#change(
+      this.change(
         `INSERT INTO job_attempts (job_id, attempt, owner, started_at, state)
            VALUES (@id, @attempt, @owner, @at, 'running')`,
         values,
@@ -182,7 +167,7 @@ export class QueueDb {
 
   /** False if the attempt is no longer the job's: its writer must stop. */
   writeProgress(id: number, attempt: number, progress: JobProgress, warningCount: number): boolean {
-    const { rows } = this.#change(
+    const { rows } = this.change(
       `UPDATE jobs SET progress = @progress, warning_count = @warningCount
          WHERE id = @id AND attempt = @attempt AND state = 'running'`,
       { id, attempt, warningCount, progress: JSON.stringify(progress) },
@@ -192,15 +177,15 @@ export class QueueDb {
 
   /** Ends a running attempt. False, and nothing changes, if it is no longer the job's. */
   finish(id: number, attempt: number, outcome: JobOutcome, at: string): boolean {
-    return this.#exclusively(() => {
-      const { rows } = this.#change(
+    return this.exclusively(() => {
+      const { rows } = this.change(
         `UPDATE jobs SET state = @state, ended_at = @at, exit_status = @exitStatus, error_code = @errorCode,
            error_message = @errorMessage, warning_count = max(warning_count, @warningCount), result = @result
            WHERE id = @id AND attempt = @attempt AND state = 'running'`,
         { id, attempt, at, ...outcome },
       );
       if (rows === 0) return false;
-      this.#change(
+      this.change(
         `UPDATE job_attempts SET state = @state, ended_at = @at, exit_status = @exitStatus
            WHERE job_id = @id AND attempt = @attempt`,
         { id, attempt, at, state: outcome.state, exitStatus: outcome.exitStatus },
@@ -211,7 +196,7 @@ export class QueueDb {
 
   /** Cancels a job that has not begun. False if it has. */
   cancelWaiting(id: number, at: string): boolean {
-    const { rows } = this.#change(
+    const { rows } = this.change(
       `UPDATE jobs SET state = 'cancelled', ended_at = @at, exit_status = 130, error_code = 'CANCELLED',
          error_message = 'cancelled before it began' WHERE id = @id AND state = 'waiting'`,
       { id, at },
@@ -221,7 +206,7 @@ export class QueueDb {
 
   /** Lets an attempt that failed, was cancelled or interrupted wait again. False in any other state. */
   retry(id: number): boolean {
-    const { rows } = this.#change(
+    const { rows } = this.change(
       `UPDATE jobs SET state = 'waiting', progress = NULL
          WHERE id = @id AND state IN ('failed', 'cancelled', 'interrupted')`,
       { id },
@@ -230,14 +215,14 @@ export class QueueDb {
   }
 
   markSeen(id: number): void {
-    this.#change(`UPDATE jobs SET is_seen = 1 WHERE id = @id AND state NOT IN ('waiting', 'running')`, {
+    this.change(`UPDATE jobs SET is_seen = 1 WHERE id = @id AND state NOT IN ('waiting', 'running')`, {
       id,
     });
   }
 
   /** Removes jobs that are not running; returns the numbers of those removed. */
   remove(filter: { states: readonly Exclude<JobState, 'running'>[] } | { ids: readonly number[] }): number[] {
-    const rows = this.#all(
+    const rows = this.all(
       `DELETE FROM jobs WHERE state <> 'running' AND (state IN (SELECT value FROM json_each(@states))
          OR id IN (SELECT value FROM json_each(@ids))) RETURNING id`,
       {
@@ -253,7 +238,7 @@ export class QueueDb {
    * interrupted ones stay until someone has seen them.
    */
   expired(endedBefore: string, keepCount: number): number[] {
-    const rows = this.#all(
+    const rows = this.all(
       `SELECT id FROM (
          SELECT id, ended_at, row_number() OVER (ORDER BY ended_at DESC, id DESC) AS place FROM jobs
            WHERE state IN ('done', 'done with warnings', 'cancelled')
@@ -262,92 +247,6 @@ export class QueueDb {
       { endedBefore, keepCount },
     );
     return rows.map(({ id }) => Number(id));
-  }
-
-  locks(): QueueLock[] {
-    return this.#all('SELECT * FROM queue_locks ORDER BY kind', {}).map((row) => ({
-      kind: row.kind as LockKind,
-      by: JSON.parse(String(row.set_by)) as Submitter,
-      at: String(row.set_at),
-    }));
-  }
-
-  /** False if it was set already; then it stays as it is, with the name of who set it. */
-  setLock({ kind, by, at }: QueueLock): boolean {
-    const { rows } = this.#change('INSERT OR IGNORE INTO queue_locks VALUES (@kind, @by, @at)', {
-      kind,
-      at,
-      by: JSON.stringify(by),
-    });
-    return rows === 1;
-  }
-
-  /** False if it was not set. */
-  clearLock(kind: LockKind): boolean {
-    return this.#change('DELETE FROM queue_locks WHERE kind = @kind', { kind }).rows === 1;
-  }
-
-  /** What the last daemon wrote; whether it lives only its lock tells. */
-  daemon(): DaemonRecord | undefined {
-    const [row] = this.#all('SELECT * FROM daemon', {});
-    return (
-      row && {
-        process: JSON.parse(String(row.process)) as ProcessIdentity,
-        startedAt: String(row.started_at),
-        version: String(row.version),
-        stopRequest: row.stop_request as StopRequest | null,
-      }
-    );
-  }
-
-  /** Called by the daemon that holds the lock. */
-  recordDaemon({ process, startedAt, version }: Omit<DaemonRecord, 'stopRequest'>): void {
-    this.#change('INSERT OR REPLACE INTO daemon VALUES (1, @process, @startedAt, @version, NULL)', {
-      startedAt,
-      version,
-      process: JSON.stringify(process),
-    });
-  }
-
-  requestStop(request: StopRequest): void {
-    this.#change('UPDATE daemon SET stop_request = @request', { request });
-  }
-
-  forgetDaemon(): void {
-    this.#change('DELETE FROM daemon', {});
-  }
-
-  /** Another number after another connection has committed; the same as long as none has. */
-  dataVersion(): number {
-    return this.#guard('read', () => this.#database.pragma('data_version', { simple: true }) as number);
-  }
-
-  close(): void {
-    this.#database.close();
-  }
-
-  /** One transaction that writes from its begin, so that what it reads stays so. */
-  #exclusively<T>(work: () => T): T {
-    return this.#guard('write to', () => this.#database.transaction(work).immediate());
-  }
-
-  #change(sql: string, values: Record<string, Value>): { rows: number; id: number } {
-    return this.#guard('write to', () => {
-      const { changes, lastInsertRowid } = this.#database.prepare(sql).run(values);
-      return { rows: changes, id: Number(lastInsertRowid) };
-    });
-  }
-
-  #all(sql: string, values: Record<string, Value>): Row[] {
-    return this.#guard('read', () => this.#database.prepare(sql).all(values) as Row[]);
-  }
-
-  #guard<T>(doing: string, work: () => T): T {
-    try {
-      return work();
-    } catch (error) {
-      throw fromSqlite(error, `cannot ${doing} ${this.file}`);
-    }
   }
 }
 

@@ -3,15 +3,15 @@
  * transfers use its documented parts (`prepareTransfer`, `ftp.handle`) so that a read can stop in the middle
  * without losing the connection and a failed upload learns the server's reason before it is classified.
  */
-import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { isIP, type Socket } from 'node:net';
-import type { ConnectionOptions, TLSSocket } from 'node:tls';
-import { Client, type FileInfo, FileType, FTPError, type FTPResponse } from 'basic-ftp';
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { Client, FTPError, type FTPResponse } from 'basic-ftp';
 import { PhdError, throwIfAborted } from '../errors.ts';
 import type { TargetSettings } from '../model/target.ts';
+import { parseLines } from './ftp-listing.ts';
+import { checkCertificate, tlsOptions } from './ftp-tls.ts';
 import { type Line, NoMoreLines } from './line-pool.ts';
-import { isEntryName } from './remote-path.ts';
 import { chunksWithin } from './resuming-read.ts';
 import type { Listing, StorageEntry } from './storage.ts';
 
@@ -119,15 +119,8 @@ export class FtpLine implements Line {
 
   async #startTls(host: string): Promise<void> {
     const { settings } = this.#login;
-    const options: ConnectionOptions = {
-      host,
-      // Judged below, by pin or by the result of the usual check, before a secret is sent.
-      rejectUnauthorized: false,
-      ...(isIP(host) ? {} : { servername: host }),
-      ...(settings.legacyAlgorithms ? { minVersion: 'TLSv1', ciphers: 'DEFAULT@SECLEVEL=0' } : {}),
-    };
     try {
-      await this.#client.useTLS(options);
+      await this.#client.useTLS(tlsOptions(settings, host));
     } catch (error) {
       if (!(error instanceof FTPError)) throw error;
       const words = `${this.#what} does not offer TLS (${this.#shown(error)}); clear text is not used instead`;
@@ -140,24 +133,7 @@ export class FtpLine implements Line {
 
   /** Throws HOST_KEY_REFUSED. A resumed session is that of a connection already checked. */
   #checkCertificate(socket: TLSSocket): void {
-    const raw = socket.getPeerCertificate()?.raw;
-    const fingerprint = raw ? createHash('sha256').update(raw).digest('hex') : '';
-    const pin = this.#login.settings.tlsPin?.replaceAll(':', '').toLowerCase() ?? null;
-    if (pin !== null) {
-      if (pin === fingerprint) return;
-      const found = `it shows SHA-256 ${fingerprint || 'none'}`;
-      throw new PhdError(
-        'HOST_KEY_REFUSED',
-        `${this.#what}: the certificate is not the pinned one: ${found}`,
-      );
-    }
-    if (socket.authorized) return;
-    const why = String(socket.authorizationError);
-    const advice = `if it is the right one, pin it: SHA-256 ${fingerprint}`;
-    throw new PhdError(
-      'HOST_KEY_REFUSED',
-      `${this.#what}: the certificate is not trusted (${why}); ${advice}`,
-    );
+    checkCertificate(socket, this.#login.settings.tlsPin, this.#what);
   }
 
   #onLog(message: string): void {
@@ -394,45 +370,6 @@ function codeOf(error: unknown): PhdError['code'] {
   if (error.code === 421 || error.code === 425 || error.code === 426) return 'TARGET_UNREACHABLE';
   if (error.code === 550 && /no such|not found|not exist|can't find/i.test(error.message)) return 'NOT_FOUND';
   return 'TARGET_REFUSED';
-}
-
-/** Parses line by line, so that one strange line costs itself only. */
-function parseLines(
-  raw: string,
-  parse: (raw: string) => FileInfo[],
-): { entries: StorageEntry[]; badLines: number } {
-  const entries: StorageEntry[] = [];
-  let badLines = 0;
-  for (const line of raw.split(/\r?\n/)) {
-    if (line.trim() === '' || /^total \d+$/.test(line)) continue;
-    let parsed: FileInfo[];
-    try {
-      parsed = parse(line);
-    } catch {
-      badLines += 1;
-      continue;
-    }
-    for (const info of parsed) {
-      const entry = entryOf(info);
-      if (entry === undefined) badLines += 1;
-      else if (isEntryName(entry.name)) entries.push(entry);
-    }
-  }
-  return { entries, badLines };
-}
-
-function entryOf(info: FileInfo): StorageEntry | undefined {
-  const isFile = info.type === FileType.File;
-  if (isFile && !(Number.isSafeInteger(info.size) && info.size >= 0)) return undefined;
-  const kind = isFile ? 'file' : info.type === FileType.Directory ? 'folder' : 'other';
-  // Only MLSD gives UTC; LIST has neither zone nor (for recent files) a year.
-  const time = info.modifiedAt?.getTime();
-  return {
-    name: info.name,
-    kind,
-    sizeBytes: isFile ? info.size : 0,
-    modifiedMs: time !== undefined && Number.isFinite(time) ? time : null,
-  };
 }
 
 /** Rejects with TARGET_UNREACHABLE if `work` takes longer. */

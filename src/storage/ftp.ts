@@ -3,8 +3,8 @@ import { FTPError } from 'basic-ftp';
 import { PhdError, throwIfAborted } from '../errors.ts';
 import type { TargetSettings } from '../model/target.ts';
 import { FtpLine, type FtpLogin } from './ftp-line.ts';
+import { uploadResuming } from './ftp-upload.ts';
 import { LinePool } from './line-pool.ts';
-import { RecentBytes } from './recent-bytes.ts';
 import { checkPath, joinPath, lastPart, parentPath, shownPath } from './remote-path.ts';
 import { resumingRead } from './resuming-read.ts';
 import type { Listing, ReadRange, Storage, StorageEntry, WriteOptions, WriteResult } from './storage.ts';
@@ -12,8 +12,6 @@ import { Throttle } from './throttle.ts';
 import { UploadProof, withCleanUpOwed } from './upload-proof.ts';
 
 const DEFAULT_CONNECTIONS = 4;
-/** Lost lines that one upload survives. */
-const MAX_UPLOAD_RESUMES = 5;
 /** Kinds remembered from listings, so that a read need not list again. */
 const MAX_KNOWN_FILES = 100_000;
 
@@ -168,64 +166,20 @@ export class FtpStorage implements Storage {
     }
   }
 
-  /** Uploads, and goes on after a lost line where the server allows it and the bytes are still at hand. */
-  async #upload(
+  #upload(
     path: string,
     source: AsyncGenerator<Uint8Array>,
     doing: string,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const recent = new RecentBytes(source);
-    let offset = 0;
-    let command: 'STOR' | 'APPE' = 'STOR';
-    for (let attempt = 0; ; attempt += 1) {
-      const { line } = await this.#pool.acquire(signal);
-      try {
-        const restart = command === 'APPE' ? 0 : offset;
-        await line.store(command, this.#remote(line, path), restart, recent.from(offset), signal);
-        return;
-      } catch (error) {
-        throwIfAborted(signal);
-        if (recent.sourceError !== undefined) throw recent.sourceError;
-        const failure = line.translated(error, doing);
-        line.close();
-        if (failure.retryable && attempt < MAX_UPLOAD_RESUMES) {
-          offset = await this.#offsetToResume(path, recent, failure, doing, signal);
-        } else if (offset > 0 && command === 'STOR' && error instanceof FTPError) {
-          // Some servers refuse REST before STOR but append.
-          command = 'APPE';
-        } else if (offset > 0) throw thrownAway(failure, 'the server refuses it');
-        else throw failure;
-      } finally {
-        this.#pool.release(line);
-      }
-    }
-  }
-
-  /** Where an upload can go on, after comparing what lies before that point. Throws if it cannot. */
-  async #offsetToResume(
-    path: string,
-    recent: RecentBytes,
-    failure: PhdError,
-    doing: string,
-    signal: AbortSignal | undefined,
-  ): Promise<number> {
-    const give = (why: string): never => {
-      throw thrownAway(failure, why);
-    };
-    const size = await this.#withLine(doing, true, signal, (line) => line.size(this.#remote(line, path)));
-    if (size === undefined) return recent.has(0) ? 0 : give('the target kept nothing of it');
-    if (size === null) return give('the server does not tell sizes');
-    if (!recent.has(size)) return give(`the target kept ${size} bytes, more was already forgotten here`);
-    const before = recent.before(size);
-    if (before.length > 0) {
-      const parts: Buffer[] = [];
-      const range = [size - before.length, before.length] as const;
-      for await (const chunk of this.#readOnce(path, ...range, doing, signal)) parts.push(chunk);
-      if (!Buffer.concat(parts).subarray(0, before.length).equals(before))
-        return give('other bytes came back');
-    }
-    return size;
+    return uploadResuming(source, {
+      pool: this.#pool,
+      doing,
+      signal,
+      remote: (line) => this.#remote(line, path),
+      heldBytes: () => this.#withLine(doing, true, signal, (line) => line.size(this.#remote(line, path))),
+      read: (offset, length) => this.#readOnce(path, offset, length, doing, signal),
+    });
   }
 
   /** Size and content as a new connection sees them. */
@@ -434,11 +388,6 @@ async function makeFolders(line: FtpLine, remote: string): Promise<void> {
     // Another line may have made it meanwhile.
     if (!(await isFolder(line, remote))) throw error;
   }
-}
-
-function thrownAway(failure: PhdError, why: string): PhdError {
-  const words = `${failure.message}; the upload could not go on (${why}) and was thrown away, begin it anew`;
-  return new PhdError(failure.code, words, { cause: failure });
 }
 
 /** An error of the caller's own source. */

@@ -1,33 +1,15 @@
 /** One SSH connection (ssh2) with its SFTP session, as promises with time limits. */
 import type { Readable } from 'node:stream';
-import ssh2, {
-  type Algorithms,
-  type Client,
-  type ConnectConfig,
-  type FileEntryWithStats,
-  type SFTPWrapper,
-  type Stats,
-} from 'ssh2';
+import type { Client, FileEntryWithStats, SFTPWrapper, Stats } from 'ssh2';
 import { PhdError } from '../errors.ts';
-import type { TargetSettings } from '../model/target.ts';
-import type { HostKeyCheck } from './host-key-check.ts';
 import type { Line } from './line-pool.ts';
+import { connect, type SshLogin, translatedConnect, whatOf } from './ssh-connect.ts';
 
 /** Largest READ and WRITE OpenSSH takes: 256 KiB less the frame. */
 export const LARGE_REQUEST_BYTES = 255 * 1024;
 /** What every server must take (SFTP draft 02, section 3). */
 export const SMALL_REQUEST_BYTES = 32 * 1024;
 const MAX_OPEN_HANDLES = 8;
-
-export interface SshLogin {
-  settings: TargetSettings;
-  password: string | null;
-  privateKey: string | null;
-  /** Of the private key; null if it has none. */
-  passphrase: string | null;
-  hostKeys: HostKeyCheck;
-  log: (text: string) => void;
-}
 
 interface OpenFile {
   handle: Buffer;
@@ -287,128 +269,4 @@ export class SshLine implements Line {
 export function statusOf(error: unknown): number | undefined {
   const code = (error as { code?: unknown } | undefined)?.code;
   return typeof code === 'number' ? code : undefined;
-}
-
-function whatOf(settings: TargetSettings): string {
-  return `${settings.host}:${settings.port ?? 22}`;
-}
-
-async function connect(login: SshLogin): Promise<Client> {
-  const { settings, hostKeys } = login;
-  const known = await hostKeys.knownKeys();
-  const client = new ssh2.Client();
-  let refusal: unknown;
-  return new Promise<Client>((resolve, reject) => {
-    let timer: NodeJS.Timeout | undefined;
-    const arm = (): void => {
-      timer = setTimeout(
-        () => fail(new Error(`no answer within ${settings.timeoutMs} ms`)),
-        settings.timeoutMs,
-      );
-    };
-    const fail = (error: unknown): void => {
-      clearTimeout(timer);
-      client.on('error', () => undefined);
-      client.destroy();
-      reject(refusal ?? translatedConnect(error, login, 'cannot connect'));
-    };
-    client.once('error', fail);
-    client.once('close', () => fail(new Error('the connection was closed')));
-    client.once('ready', () => {
-      clearTimeout(timer);
-      client.removeAllListeners('error').removeAllListeners('close');
-      // Small requests would else wait for delayed acknowledgements, 40 ms each.
-      client.setNoDelay(true);
-      resolve(client);
-    });
-    const hostVerifier = (key: Buffer, verify: (isTrusted: boolean) => void): void => {
-      // People may take their time to answer.
-      clearTimeout(timer);
-      hostKeys.check(key).then(
-        () => {
-          arm();
-          verify(true);
-        },
-        (error: unknown) => {
-          refusal = error;
-          verify(false);
-        },
-      );
-    };
-    arm();
-    try {
-      client.connect({
-        ...configOf(
-          login,
-          known.map((one) => one.type),
-        ),
-        hostVerifier,
-      });
-    } catch (error) {
-      fail(error);
-    }
-  });
-}
-
-function configOf(login: SshLogin, knownTypes: readonly string[]): ConnectConfig {
-  const { settings, password, privateKey, passphrase } = login;
-  const intervalMs = Math.max(500, Math.min(15_000, Math.floor(settings.timeoutMs / 3)));
-  return {
-    host: settings.host ?? 'localhost',
-    port: settings.port ?? 22,
-    username: settings.user ?? 'root',
-    ...(privateKey === null ? {} : { privateKey }),
-    ...(passphrase === null ? {} : { passphrase }),
-    ...(password === null ? {} : { password }),
-    tryKeyboard: false,
-    readyTimeout: 0,
-    keepaliveInterval: intervalMs,
-    keepaliveCountMax: 3,
-    algorithms: algorithmsOf(settings, knownTypes),
-  };
-}
-
-/** Types of key that are known for the host come first: else another type would look like a changed key. */
-function algorithmsOf(settings: TargetSettings, knownTypes: readonly string[]): Algorithms {
-  const first = knownTypes.flatMap((type) =>
-    type === 'ssh-rsa' ? ['rsa-sha2-512', 'rsa-sha2-256'] : [type],
-  );
-  const legacy = settings.legacyAlgorithms;
-  return {
-    serverHostKey: {
-      append: legacy ? ['ssh-dss'] : [],
-      prepend: [...new Set(first)],
-      remove: legacy ? [] : ['ssh-rsa'],
-    },
-    ...(legacy
-      ? {
-          kex: {
-            append: ['diffie-hellman-group14-sha1', 'diffie-hellman-group1-sha1'],
-            prepend: [],
-            remove: [],
-          },
-          cipher: { append: ['aes256-cbc', 'aes128-cbc', '3des-cbc'], prepend: [], remove: [] },
-          hmac: { append: ['hmac-sha1', 'hmac-md5'], prepend: [], remove: [] },
-        }
-      : {}),
-  } as Algorithms;
-}
-
-function translatedConnect(error: unknown, login: SshLogin, doing: string): PhdError {
-  if (error instanceof PhdError) return error;
-  const text = (error as Error).message;
-  const message = login.password ? text.replaceAll(login.password, '***') : text;
-  const level = (error as { level?: string }).level;
-  const words = `${whatOf(login.settings)}: ${doing}: ${message}`;
-  if (level === 'client-authentication') {
-    const who = login.settings.user ?? 'root';
-    return new PhdError(
-      'TARGET_REFUSED',
-      `${whatOf(login.settings)}: login of ${who} was refused: check user, key and password`,
-    );
-  }
-  const isLocal = /parse|privateKey|passphrase/i.test(text) && level === undefined;
-  if (isLocal) return new PhdError('TARGET_REFUSED', words);
-  const isRefused = level === 'handshake' || /no matching|unable to start subsystem/i.test(text);
-  return new PhdError(isRefused ? 'TARGET_REFUSED' : 'TARGET_UNREACHABLE', words);
 }

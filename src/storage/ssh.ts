@@ -4,15 +4,16 @@ import { PhdError, throwIfAborted } from '../errors.ts';
 import type { TargetSettings } from '../model/target.ts';
 import { LinePool } from './line-pool.ts';
 import { checkPath, isEntryName, joinPath, lastPart, parentPath, shownPath } from './remote-path.ts';
-import { chunksWithin, resumingRead } from './resuming-read.ts';
+import { resumingRead } from './resuming-read.ts';
 import { SftpUpload } from './sftp-upload.ts';
-import { SMALL_REQUEST_BYTES, SshLine, type SshLogin, statusOf } from './ssh-line.ts';
+import type { SshLogin } from './ssh-connect.ts';
+import { SshLine, statusOf } from './ssh-line.ts';
+import { type ReadLimits, readByShell, readPipelined, seesSameFolder } from './ssh-read.ts';
 import type { Listing, ReadRange, Storage, StorageEntry, WriteOptions, WriteResult } from './storage.ts';
 import { Throttle } from './throttle.ts';
 import { UploadProof, withCleanUpOwed } from './upload-proof.ts';
 
 const DEFAULT_CONNECTIONS = 2;
-const READS_UNDER_WAY = 16;
 /** Below this a shell costs more than it brings. */
 const MIN_EXEC_BYTES = 8 * 1024 * 1024;
 const MAX_ENTRIES = 5_000_000;
@@ -45,6 +46,10 @@ export class SshStorage implements Storage {
       maxLines: settings.maxConnections ?? DEFAULT_CONNECTIONS,
       waitMs: settings.timeoutMs,
     });
+  }
+
+  get #limits(): ReadLimits {
+    return { timeoutMs: this.#settings.timeoutMs, place: this.place };
   }
 
   async list(folder: string, signal?: AbortSignal): Promise<Listing> {
@@ -120,7 +125,7 @@ export class SshStorage implements Storage {
       if (state.mayExec && length >= MIN_EXEC_BYTES && (await this.#shellOn(line))) {
         // Whatever it does not bring, SFTP brings.
         state.mayExec = false;
-        yield* this.#readByShell(line, this.#remote(path), offset, length);
+        yield* readByShell(line, this.#remote(path), offset, length, this.#limits);
       } else {
         yield* readPipelined(line, file.handle, offset, length);
       }
@@ -131,39 +136,10 @@ export class SshStorage implements Storage {
     }
   }
 
-  async *#readByShell(line: SshLine, remote: string, offset: number, length: number): AsyncGenerator<Buffer> {
-    const file = quoted(remote);
-    const command =
-      offset === 0 ? `exec head -c ${length} ${file}` : `tail -c +${offset + 1} ${file} | head -c ${length}`;
-    const { output, stop } = await line.exec(command);
-    try {
-      yield* chunksWithin(output, this.#settings.timeoutMs, this.place);
-    } finally {
-      stop();
-    }
-  }
-
   /** A shell counts only if it sees the same folder as SFTP does (not so in a chroot). */
   async #shellOn(line: SshLine): Promise<boolean> {
-    this.#hasShell ??= this.#probeShell(line).catch(() => false);
+    this.#hasShell ??= seesSameFolder(line, this.#root, this.#limits).catch(() => false);
     return this.#hasShell;
-  }
-
-  async #probeShell(line: SshLine): Promise<boolean> {
-    const real = await line.call<string>((sftp, done) => sftp.realpath(this.#root, done));
-    const { output, stop, status } = await line.exec(
-      `cd ${quoted(this.#root)} && pwd -P && head -c 0 /dev/null && tail -c +1 /dev/null`,
-    );
-    const parts: Buffer[] = [];
-    try {
-      for await (const chunk of chunksWithin(output, this.#settings.timeoutMs, this.place)) {
-        parts.push(chunk);
-        if (parts.length > 100) return false;
-      }
-      return (await status) === 0 && Buffer.concat(parts).toString() === `${real}\n`;
-    } finally {
-      stop();
-    }
   }
 
   async write(
@@ -336,39 +312,6 @@ export class SshStorage implements Storage {
   }
 }
 
-/** READs at explicit offsets, several under way, handed on in order; short answers are asked for again. */
-async function* readPipelined(
-  line: SshLine,
-  handle: Buffer,
-  offset: number,
-  length: number,
-): AsyncGenerator<Buffer> {
-  const end = offset + length;
-  let next = offset;
-  const underWay: { offset: number; length: number; data: Promise<Buffer> }[] = [];
-  const ask = (at: number, bytes: number): (typeof underWay)[number] => {
-    const data = line.read(handle, at, bytes);
-    data.catch(() => undefined);
-    return { offset: at, length: bytes, data };
-  };
-  while (next < end || underWay.length > 0) {
-    while (next < end && underWay.length < READS_UNDER_WAY) {
-      const bytes = Math.min(line.requestBytes, end - next);
-      underWay.push(ask(next, bytes));
-      next += bytes;
-    }
-    const first = underWay.shift();
-    if (first === undefined) return;
-    const data = await first.data;
-    if (data.length === 0) return;
-    if (data.length < first.length) {
-      line.requestBytes = SMALL_REQUEST_BYTES;
-      underWay.unshift(ask(first.offset + data.length, first.length - data.length));
-    }
-    yield data;
-  }
-}
-
 function entryOf(
   name: string,
   attrs: Stats,
@@ -404,12 +347,6 @@ async function makeFolders(line: SshLine, remote: string): Promise<void> {
     const now = await line.lstat(remote).catch(() => undefined);
     if (!now?.isDirectory()) throw error;
   }
-}
-
-/** One word for a POSIX shell; a leading dash cannot make it an option. */
-function quoted(path: string): string {
-  const safe = path.startsWith('-') ? `./${path}` : path;
-  return `'${safe.replaceAll("'", "'\\''")}'`;
 }
 
 /** An error of the caller's own source. */
