@@ -89,7 +89,6 @@ export function openBrowser(stateDir: string, onNotice?: (message: string) => vo
   const jobs = new JobsDb(path.join(stateDir, 'jobs.db'));
   try {
     const index = IndexDb.open(path.join(stateDir, 'index.db'), onNotice);
-    index.limitCache(CACHE_BYTES);
     return new ArchiveBrowser({ index, jobs });
   } catch (error) {
     jobs.close();
@@ -104,6 +103,7 @@ export class ArchiveBrowser {
 
   constructor(catalogue: Catalogue) {
     this.#catalogue = catalogue;
+    catalogue.index.limitCache(CACHE_BYTES);
     this.#orders = new IndexOrders(catalogue.index);
   }
 
@@ -136,6 +136,7 @@ export class ArchiveBrowser {
     return this.#catalogue.index.targets();
   }
 
+  /** Closes the databases, also those it was given. */
   close(): void {
     this.#catalogue.index.close();
     this.#catalogue.jobs.close();
