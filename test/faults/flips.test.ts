@@ -12,6 +12,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
+import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import {
   type Archive,
@@ -187,7 +188,7 @@ describe.each(KINDS)('damage to %s archives never restores wrong bytes', (kind, 
       const bit = Math.floor(random() * 8 * farm.full.bytes.length);
       const verified = await withFlip(farm.full, bit, () => reader.verify(farm.full));
       tally.add(`bit ${bit}`, verified);
-      if (verified.kind === 'equal') tally.wrong.push(`bit ${bit} is not seen`);
+      if (verified.kind === 'equal' && !isUnread(farm.full, bit)) tally.wrong.push(`bit ${bit} is not seen`);
     }
     tally.report(`${kind} FULL, verify`);
   });
@@ -242,6 +243,14 @@ describe.each(KINDS)('damage to %s archives never restores wrong bytes', (kind, 
     }
   });
 });
+
+/** The last byte of deflated data may hold bits that no reader looks at: any gunzip gives the same disk. */
+function isUnread(full: Archive, bit: number): boolean {
+  if (!/\.gz-/.test(full.file)) return false;
+  const copy = Buffer.from(full.bytes);
+  copy[bit >> 3] = (copy[bit >> 3] as number) ^ (1 << (bit & 7));
+  return gunzipSync(copy).equals(full.disk);
+}
 
 function deltaHeadBytes(archive: Archive): number {
   return Number(archive.bytes.toString('latin1', archive.bytes.length - 512).split(' ')[5]);
