@@ -29,6 +29,8 @@ export interface VmxFit {
   /** `keep`: the VM is moved; `new`: it is a copy. */
   identity: 'keep' | 'new';
   displayName?: string;
+  /** UUID of a copy, 32 hex digits; random if not given. */
+  newUuid?: string;
   disconnectNetwork: boolean;
   /** Disks that are restored there, by the digits of archive names; others count if they lie there. */
   restored?: { scsiId: string; name: string }[];

@@ -33,6 +33,10 @@ const restoreRequest = z.strictObject({
     .strictObject({
       identity: z.enum(['keep', 'new']),
       displayName: z.string().min(1).max(MAX_NAME).optional(),
+      newUuid: z
+        .string()
+        .regex(/^[0-9a-f]{32}$/)
+        .optional(),
       disconnectNetwork: z.boolean(),
       restored: z
         .array(
@@ -163,12 +167,16 @@ export function goalOf(job: Job): string | null {
   if (job.kind === 'verify') return null;
   try {
     if (job.kind === 'backup') return `archives of ${readRequest('backup', job).folder}`;
-    const { archive: from, to, name } = readRequest('restore', job);
-    const file = path.basename(from);
-    return `disk ${path.join(to, name ?? parseArchiveName(file)?.disk ?? file)}`;
+    return goalOfRestore(readRequest('restore', job));
   } catch {
     return null;
   }
+}
+
+/** The same for a restore that is no job yet. */
+export function goalOfRestore({ archive: from, to, name }: Requests['restore']): string {
+  const file = path.basename(from);
+  return `disk ${path.join(to, name ?? parseArchiveName(file)?.disk ?? file)}`;
 }
 
 function faultOf(error: z.ZodError): string {

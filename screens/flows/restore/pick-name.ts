@@ -15,6 +15,15 @@ export const FILTER_ACTION: ListAction = {
   help: 'name, dates, transport, target, mode of all lists',
 };
 
+const PLAN_ACTION: ListAction = {
+  key: 'p',
+  id: 'plan',
+  footer: 'plan',
+  help: 'restore the marked VMs together: order, goals, room',
+};
+/** The list is read on in slices of this. */
+const PLAN_LOOK_MS = 50;
+
 const GONE = '(gone)';
 
 /** `web (esx1, 9d01)` where another VM has this name. */
@@ -52,7 +61,28 @@ export async function pickVm(draft: Draft): Promise<StepEnd> {
       draft.vm = vm;
     },
     at: draft.vm && String(draft.vm.id),
+    // Kept while the person walks to and fro.
+    marked: markedOf(draft),
+    plan: async (ids) => {
+      const list = draft.browser.vms({});
+      while (list.advance(PLAN_LOOK_MS));
+      const rows = ids.flatMap((id) => {
+        const at = list.indexOf(Number(id));
+        const row = at < 0 ? undefined : list.rows(at, 1)[0];
+        return row ? [row] : [];
+      });
+      const { planOf } = await import('../plan/plan.ts');
+      await planOf(draft.desk, rows);
+    },
   });
+}
+
+const marks = new WeakMap<Draft, Set<string>>();
+
+function markedOf(draft: Draft): Set<string> {
+  const marked = marks.get(draft) ?? new Set<string>();
+  marks.set(draft, marked);
+  return marked;
 }
 
 export async function pickDisk(draft: Draft): Promise<StepEnd> {
@@ -85,6 +115,9 @@ interface NameList<Row extends { id: number }> {
   open: (filter: ListFilter) => ReturnType<Draft['browser']['vms']> | ReturnType<Draft['browser']['disks']>;
   take: (row: Row) => void;
   at: string | undefined;
+  /** Ids of marked rows, and what makes a plan of them. */
+  marked?: Set<string>;
+  plan?: (ids: readonly string[]) => Promise<void>;
 }
 
 async function pick<Row extends VmListRow | DiskListRow>(
@@ -104,7 +137,8 @@ async function pick<Row extends VmListRow | DiskListRow>(
       source,
       idOf: ({ id }) => id,
       columns: list.columns,
-      actions: [FILTER_ACTION],
+      actions: list.plan === undefined ? [FILTER_ACTION] : [FILTER_ACTION, PLAN_ACTION],
+      ...(list.marked && { marked: list.marked }),
       empty: emptyText(draft),
       refreshMs: REFRESH_MS,
       note: targetNote(draft),
@@ -114,6 +148,11 @@ async function pick<Row extends VmListRow | DiskListRow>(
     if (answer.kind === 'quit') return 'quit';
     if (answer.kind === 'action') {
       at = answer.row?.id ?? at;
+      if (answer.id === 'plan') {
+        const here = answer.row?.row ? [answer.row.id] : [];
+        await list.plan?.(list.marked?.size ? [...list.marked] : here);
+        continue;
+      }
       if ((await editFilter(desk, list.names)) === 'quit') return 'quit';
       continue;
     }

@@ -22,6 +22,7 @@ export async function searchBy(desk: Desk): Promise<void> {
     at = chosen;
     if (chosen === 'vm' || chosen === 'disk') await restoreBy(desk, chosen);
     if (chosen === 'vmx') await (await import('../vmx-only.ts')).vmxOnly(desk);
+    if (chosen === 'plans') await (await import('../plan/plan.ts')).plans(desk);
     if (chosen === 'stub') await (await import('../stub.ts')).stub(desk);
     if (chosen === 'background') {
       await runFlow(desk, async () => (await import('../background.ts')).background);

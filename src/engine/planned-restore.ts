@@ -1,0 +1,135 @@
+/** What a plan would do now: the run of each VM, its headers read and its FULLs proved, room on each volume. Reads only. */
+import { stat } from 'node:fs/promises';
+import path from 'node:path';
+import { fromErrno } from '../errors.ts';
+import type { EngineContext } from './context.ts';
+import { type CheckedArchive, checkArchive, type FullCandidate } from './full-candidates.ts';
+import { newestRun } from './list-archives.ts';
+import { previewRestore, type RestorePreview } from './restore-preview.ts';
+
+export interface PlannedDisk {
+  checked: CheckedArchive;
+  /** The nearest FULL that is proved; null: none is, `fault` says why. */
+  full: FullCandidate | null;
+  fault: string | null;
+}
+
+/** One VM of a plan as its archives tell it. */
+export interface PlannedVm {
+  /** Own stamp of the run; null if none was found. */
+  stamp: string | null;
+  disks: PlannedDisk[];
+  /** Why the VM cannot be restored. */
+  fault: string | null;
+  /** Runs that were passed over, targets that could not be asked. */
+  warnings: string[];
+}
+
+/** A disk with what is at its goal. */
+export interface PlannedGoal {
+  disk: PlannedDisk;
+  preview: RestorePreview | null;
+  fault: string | null;
+}
+
+/** Needed and free on one file system. */
+export interface VolumeRoom {
+  /** Folder that names it best. */
+  path: string;
+  neededBytes: number;
+  freeBytes: number;
+}
+
+/** The newest complete run of a VM up to a date, and its FULLs. Throws CANCELLED; all else stands in the result. */
+export async function planVm(
+  context: EngineContext,
+  wanted: { vm: string; uuid: string; onOrBefore?: string },
+  signal: AbortSignal,
+  say: (text: string) => void,
+): Promise<PlannedVm> {
+  const planned: PlannedVm = { stamp: null, disks: [], fault: null, warnings: [] };
+  const { vm, uuid, onOrBefore } = wanted;
+  try {
+    say(`${vm}: looking for its run`);
+    const request = { vm: uuid === '' ? vm : uuid, ...(onOrBefore === undefined ? {} : { onOrBefore }) };
+    const rows = await newestRun(context, request, (stamp, why) =>
+      planned.warnings.push(`the run of ${stamp.replace('T', ' ')} is not taken: ${why}`),
+    );
+    planned.stamp = rows[0]?.stamp ?? null;
+    for (const { targetNumber, folder, file, disk } of rows) {
+      say(`${vm}: checking ${disk}`);
+      const checked = await checkArchive(context, `${targetNumber}:${folder}/${file}`, { signal });
+      planned.warnings.push(...checked.warnings);
+      planned.disks.push(withFull(checked));
+    }
+    planned.fault = planned.disks.find(({ fault }) => fault !== null)?.fault ?? null;
+  } catch (error) {
+    const failure = fromErrno(error, `cannot plan ${vm}`);
+    if (failure.code === 'CANCELLED') throw failure;
+    planned.fault = failure.message;
+  }
+  return planned;
+}
+
+/** Only what can be proved without a person's word runs in a plan. */
+function withFull(checked: CheckedArchive): PlannedDisk {
+  const full = checked.fulls.find(({ agreement }) => agreement === 'proved') ?? null;
+  const why = checked.fulls[0]?.why ?? 'no FULL was found';
+  if (!checked.isProvable) {
+    return { checked, full, fault: `${checked.disk} carries no digests: restore it alone` };
+  }
+  return { checked, full, fault: full === null ? `${checked.disk}: its FULL is not proved (${why})` : null };
+}
+
+/** What is at the goal of each disk. Throws nothing: faults stand in the result. */
+export async function planGoals(planned: PlannedVm, folder: string): Promise<PlannedGoal[]> {
+  return await Promise.all(
+    planned.disks.map(async (disk): Promise<PlannedGoal> => {
+      const { diskBytes, payloadBytes, disk: diskName } = disk.checked;
+      const dataBytes = disk.full?.dataBytes ?? null;
+      const neededBytes =
+        diskBytes === null || dataBytes === null ? diskBytes : Math.min(diskBytes, dataBytes + payloadBytes);
+      try {
+        const preview = await previewRestore({
+          folder,
+          diskName,
+          diskBytes,
+          neededBytes,
+          isExact: payloadBytes === 0 && dataBytes !== null,
+          inPlace: false,
+        });
+        return { disk, preview, fault: preview.refusal?.message ?? disk.fault };
+      } catch (error) {
+        return { disk, preview: null, fault: fromErrno(error, `cannot look at ${folder}`).message };
+      }
+    }),
+  );
+}
+
+/** Room for all disks together, a line for each file system, the fullest first. */
+export async function roomOf(goals: readonly PlannedGoal[]): Promise<VolumeRoom[]> {
+  const rooms = new Map<number, VolumeRoom>();
+  for (const { preview } of goals) {
+    if (preview === null) continue;
+    const { folder, freeBytes } = preview.goal;
+    const { device, place } = await deviceOf(folder);
+    const room = rooms.get(device) ?? { path: place, neededBytes: 0, freeBytes };
+    room.neededBytes += preview.neededBytes ?? 0;
+    if (place.length < room.path.length) room.path = place;
+    rooms.set(device, room);
+  }
+  const left = ({ freeBytes, neededBytes }: VolumeRoom): number => freeBytes - neededBytes;
+  return [...rooms.values()].sort((a, b) => left(a) - left(b));
+}
+
+/** File system of a folder that may not be there yet, and the nearest parent that is. */
+async function deviceOf(folder: string): Promise<{ device: number; place: string }> {
+  for (let place = folder; ; place = path.dirname(place)) {
+    try {
+      return { device: (await stat(place)).dev, place };
+    } catch (error) {
+      const failure = fromErrno(error, `cannot look at ${place}`);
+      if (failure.code !== 'NOT_FOUND' || place === path.dirname(place)) throw failure;
+    }
+  }
+}
