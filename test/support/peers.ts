@@ -44,6 +44,10 @@ const SOURCES = {
   ],
   lzop: [{ package: 'lzop', file: 'usr/bin/lzop' }],
   strace: [{ package: 'strace', file: 'usr/bin/strace' }],
+  'libfaketime.so.1': [
+    { package: 'libfaketime', file: 'usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1' },
+    { package: 'libfaketime', file: 'usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1' },
+  ],
   shellcheck: [{ package: 'shellcheck', file: 'usr/bin/shellcheck' }],
   pigz: [{ package: 'pigz', file: 'usr/bin/pigz' }],
   zstd: [{ package: 'zstd', file: 'usr/bin/zstd' }],
