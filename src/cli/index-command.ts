@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { formatAge, formatCount } from '../engine/display-text.ts';
 import type { IndexEvent, TargetIndexResult } from '../engine/index-targets.ts';
-import type { PhdError } from '../errors.ts';
+import { PhdError } from '../errors.ts';
 import { type Cli, parseWhole } from './cli.ts';
 import { printTable } from './table.ts';
 
@@ -23,6 +23,7 @@ export function registerIndex(program: Command, cli: Cli): void {
       const target =
         options.target === undefined ? undefined : parseWhole(options.target, '--target', 1, 9999);
       await cli.withContext(async (context) => {
+        if (context.config.targets.length === 0) throw noTarget(context.config.file);
         const { clockFault, indexTargets } = await import('../engine/index-targets.ts');
         const results = await indexTargets(context, {
           ...(target === undefined ? {} : { targets: [target] }),
@@ -48,6 +49,13 @@ export function registerIndex(program: Command, cli: Cli): void {
         cli.setStatusOf(results.map((one) => one.error).filter((error): error is PhdError => error !== null));
       });
     });
+}
+
+function noTarget(file: string): PhdError {
+  return new PhdError(
+    'CONFIG_INVALID',
+    `there is nothing to index: ${file} names no target; phd target add adds one`,
+  );
 }
 
 function tableOf(results: readonly TargetIndexResult[]): string[] {

@@ -77,6 +77,7 @@ function registerList(jobs: Command, cli: Cli): void {
         });
         if (words.json) for (const job of found) cli.printJson(jsonOf(queue, job));
         else if (found.length > 0) for (const line of tableOf(found)) cli.print(line);
+        if (found.length === 0) cli.warn('there is no such job');
       }),
     );
 }

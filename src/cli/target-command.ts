@@ -160,9 +160,11 @@ export function registerTarget(program: Command, cli: Cli): void {
     .addHelpText('after', EXAMPLES)
     .action(async (text: string, options: Record<string, string>) => {
       const number = parseWhole(text, 'number', 1, 9999);
+      const settings = changeOf(options);
+      requireSettings(settings);
       const { addTarget, openPlaces } = await import('../engine/configuration.ts');
-      await addTarget(await openPlaces(cli.env), { number, ...changeOf(options) });
-      cli.print(`target ${number} is added`);
+      await addTarget(await openPlaces(cli.env), { number, ...settings });
+      cli.print(`target ${number} is added: phd target test ${number} tries it`);
     });
   const edit = target
     .command('edit')
@@ -260,6 +262,19 @@ function changeOf(options: Record<string, string>): TargetChange {
   return change;
 }
 
+/** Throws USAGE with all that a new target lacks. */
+function requireSettings(settings: TargetChange): void {
+  const { transport } = settings;
+  const needed = [
+    'name',
+    'transport',
+    'path',
+    ...(transport === 'ftp' || transport === 'ssh' ? ['host', 'user'] : []),
+  ];
+  const missing = needed.filter((key) => !(key in settings)).map((key) => `--${key}`);
+  if (missing.length > 0) throw new PhdError('USAGE', `target add: ${missing.join(', ')} missing`);
+}
+
 function parseSwitch(text: string, flag: string): boolean {
   if (text !== 'true' && text !== 'false')
     throw new PhdError('USAGE', `--${flag} ${text}: expected true or false`);
@@ -290,13 +305,14 @@ async function listTargets(cli: Cli, isJson: boolean): Promise<void> {
       }
       return;
     }
+    if (rows.length === 0) return cli.warn(`${context.config.file} names no target; phd target add adds one`);
     const columns = ['TARGET', 'NAME', 'TRANSPORT', 'PLACE', 'INDEX'].map((title) => ({ title }));
     const cells = rows.map(({ target, state }) => [
       String(target.number),
       target.name,
       target.readOnly ? `${target.transport}, read only` : target.transport,
       printPlace(target),
-      `${state?.listedMs == null ? 'never listed' : `${formatAge(nowMs - state.listedMs)} old`}${state?.error ? `; ${state.error}` : ''}`,
+      `${state?.listedMs == null ? 'never listed' : `${formatAge(nowMs - state.listedMs)} old`}${state?.error ? `; ${state.error.replace(`target ${target.number} (${target.name}): `, '')}` : ''}`,
     ]);
     for (const line of printTable(columns, cells)) cli.print(line);
   });

@@ -56,7 +56,9 @@ export function registerVerify(program: Command, cli: Cli): void {
 async function verifyNow(cli: Cli, context: EngineContext, archives: string[], words: Words): Promise<void> {
   if (words.disk !== undefined) return await verifyOneDisk(cli, context, words);
   const failures: PhdError[] = [];
-  for (const archive of words.target === undefined ? archives : await archivesOf(context, words)) {
+  const chosen = words.target === undefined ? archives : await archivesOf(context, words);
+  if (chosen.length === 0) cli.warn(`there is nothing to verify on target ${words.target}`);
+  for (const archive of chosen) {
     try {
       const { verifyArchive } = await import('../engine/verify.ts');
       const { archiveRef } = await import('../engine/choose-run.ts');

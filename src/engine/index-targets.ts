@@ -25,7 +25,7 @@ export interface IndexOptions {
   /** Numbers of targets; default: all. USAGE for one that is not configured. */
   targets?: readonly number[];
   /**
-   * `old`: only targets whose index is older than the setting, and without `targets` no dead one again that was tried
+   * `old`: only targets whose index is older than the setting, and without `targets` no dead server again that was tried
    * within that time, so that it holds up one command and not all; `changed` (default): all, without folders that
    * cannot have changed; `all`: every folder.
    */
@@ -113,7 +113,10 @@ async function indexTarget(
     return result;
   }
   const triedAgoMs = triedMs - (state?.triedMs ?? Number.NEGATIVE_INFINITY);
-  const isTriedLately = triedAgoMs >= 0 && triedAgoMs < context.config.indexMaxAgeMinutes * MINUTE_MS;
+  const isTriedLately =
+    target.transport !== 'vmfs' &&
+    triedAgoMs >= 0 &&
+    triedAgoMs < context.config.indexMaxAgeMinutes * MINUTE_MS;
   if (options.scope === 'old' && options.targets === undefined && isTriedLately && state?.error != null) {
     result.error = new PhdError('TARGET_UNREACHABLE', `${state.error} (tried ${formatAge(triedAgoMs)} ago)`);
     result.outcome = 'failed';

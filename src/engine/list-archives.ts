@@ -5,6 +5,7 @@ import type { VerifyOutcome } from '../../db/jobs-db.ts';
 import { listedName } from '../archive/names.ts';
 import { PhdError } from '../errors.ts';
 import type { Stamp, Transport } from '../model/archive.ts';
+import { nearNames } from '../model/near-names.ts';
 import type { EngineContext } from './context.ts';
 
 /** The two databases that lists are made of. */
@@ -137,6 +138,8 @@ export function withVerify(context: Catalogue, row: ArchiveRow): VerifiedRow {
 
 /** So many runs after a date are named where there is none before. */
 const NEXT_RUNS = 3;
+/** So many names of VMs are compared with one that is not there. */
+const NAMES_COMPARED = 5000;
 
 /** All disks of one VM at one time. */
 export interface Run {
@@ -265,8 +268,12 @@ function vmFilter(context: EngineContext, nameOrUuid: string): ArchiveFilter {
       `several VMs are called ${JSON.stringify(nameOrUuid)}: give the UUID (${uuids})`,
     );
   }
-  if (named.length === 0)
-    throw new PhdError('NOT_FOUND', `there is no VM ${JSON.stringify(nameOrUuid)} in the index`);
+  if (named.length === 0) {
+    const names = context.index.distinctVms({}, { limit: NAMES_COMPARED }).map((one) => one.vm);
+    const near = nearNames(name, names).map((one) => JSON.stringify(one));
+    const words = near.length === 0 ? '' : `; did you mean ${near.join(' or ')}?`;
+    throw new PhdError('NOT_FOUND', `there is no VM ${JSON.stringify(nameOrUuid)} in the index${words}`);
+  }
   return { vm: name };
 }
 

@@ -7,7 +7,7 @@ export function passphrasesToWrite({ system, master }: Passphrases): string[] {
   if (system === null) {
     throw new PhdError(
       'PASSPHRASE_MISSING',
-      'no system passphrase is configured: name one under "encryption" in phd.yaml',
+      'no system passphrase is configured: phd passphrase set makes one',
     );
   }
   return master === null ? [system] : [system, master];
