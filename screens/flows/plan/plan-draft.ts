@@ -25,6 +25,13 @@ export interface PlanDraft {
 export async function lookAgain(draft: PlanDraft): Promise<boolean> {
   const { desk, context, plan, planned, goals } = draft;
   const { planGoals, planVm, roomOf } = await import('../../../src/engine/planned-restore.ts');
+  const countRoom = async (): Promise<void> => {
+    draft.rooms = await roomOf(plan.vms.flatMap((entry) => goals.get(entry) ?? []));
+  };
+  if (plan.vms.every((entry) => planned.has(entry) && goals.has(entry))) {
+    await countRoom();
+    return true;
+  }
   const done = await desk.dialogue.busy('Looking at archives and volumes', async (signal, say) => {
     for (const entry of plan.vms) {
       const wanted = plan.onOrBefore === undefined ? entry : { ...entry, onOrBefore: plan.onOrBefore };
@@ -32,7 +39,7 @@ export async function lookAgain(draft: PlanDraft): Promise<boolean> {
       planned.set(entry, known);
       if (!goals.has(entry)) goals.set(entry, await planGoals(known, entry.to));
     }
-    draft.rooms = await roomOf(plan.vms.flatMap((entry) => goals.get(entry) ?? []));
+    await countRoom();
     return true;
   });
   return done ?? false;

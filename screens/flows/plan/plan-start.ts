@@ -181,7 +181,7 @@ async function areVmxRight(
   if (lines === undefined) return false;
   await desk.dialogue.read({
     title: 'Changes of the VMX files',
-    lines: () => ['Lines with - go, lines with + come; Esc goes on to the question.', ...lines],
+    lines: () => ['Lines with - go, lines with + come; the question follows.', ...lines],
   });
   return await desk.dialogue.confirm({
     title: 'VMX',
