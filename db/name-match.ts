@@ -6,7 +6,7 @@ import { fold, trigramQuery } from './fold.ts';
 /** Names up to this many are looked up one by one. */
 const NARROW_LIMIT = 1000;
 /** Up to this many, the newest archive of each is looked up. */
-const LISTED_LIMIT = 20_000;
+const LISTED_LIMIT = 14_000;
 
 /** Names that pass: a short list of ids, a condition to test on each row (its ids if listed), or anything. */
 export type NameMatch =
