@@ -32,7 +32,7 @@ export function toArchives(vm: string): Move[] {
     [['e'], /^Restore$/m],
     [['c'], /^Search by$/m],
     [['v'], /^ +VM +runs/m],
-    [`/${vm}`, new RegExp(`\\[/${vm}\\][sS]*> +1 ${vm} `)],
+    [`/${vm}`, new RegExp(`\\[/${vm}\\][\\s\\S]*> +1 ${vm} `)],
     [['enter'], /^Enter choose/m],
     [['enter'], `Dates of VM ${vm}`],
     [['enter'], /tgt +size +type/],
