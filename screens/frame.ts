@@ -89,6 +89,13 @@ export function fitted(
   return `${kept.join('')}~`;
 }
 
+/** As much of a text as these columns hold, one character at least: half of a wide one cannot be shown. */
+function firstColumns(text: string, columns: number): string {
+  const cells = cellsOf(text);
+  const end = cells[columns] === '' ? columns - 1 : columns;
+  return cells.slice(0, Math.max(1, end)).join('');
+}
+
 /** Text broken into lines of at most `columns`, at blanks where there are any. */
 export function wrap(text: string, columns: number, look: Pick<Look, 'charset'>): string[] {
   const lines: string[] = [];
@@ -100,7 +107,7 @@ export function wrap(text: string, columns: number, look: Pick<Look, 'charset'>)
       line = '';
     }
     while (textWidth(rest) > columns) {
-      const cut = cellsOf(rest).slice(0, columns).join('');
+      const cut = firstColumns(rest, columns);
       lines.push(cut);
       rest = rest.slice(cut.length);
     }

@@ -24,7 +24,7 @@ import { ListView } from './list-view.ts';
 import { MenuView } from './menu-view.ts';
 import { AskView, BusyView, ConfirmView, TellView, TypedView } from './question-views.ts';
 import { ReadView } from './read-view.ts';
-import { isTooSmall, type Outcome, tooSmallFrame, type View } from './view.ts';
+import { footerKeyAt, isTooSmall, type Outcome, tooSmallFrame, type View } from './view.ts';
 import { WatchView } from './watch-view.ts';
 
 export interface FaceOptions {
@@ -47,6 +47,8 @@ export class FullFace implements Dialogue {
   /** Bottom-most views that questions lie over when nothing else is open. */
   #backdrop: Frame | undefined;
   #notice: Row | undefined;
+  /** No notice stood in its place when the key came. */
+  #isFooterShown = true;
   /** Keys that no view has had yet. */
   readonly #waiting: KeyEvent[] = [];
   #isPaintDue = false;
@@ -171,6 +173,8 @@ export class FullFace implements Dialogue {
 
   #push(view: View): void {
     this.#stack.push(view);
+    // A question that destroys is answered only by those who can have read it.
+    if (view.ignoresTypeAhead) this.#waiting.length = 0;
     this.#wantPaint();
     if (this.#waiting.length > 0) setImmediate(() => this.#pump());
   }
@@ -179,6 +183,8 @@ export class FullFace implements Dialogue {
     const at = this.#stack.indexOf(view);
     if (at < 0) return;
     this.#stack.splice(at, 1);
+    // What keys have changed since the last paint is seen behind the question that comes next.
+    if (!view.isOverlay && this.#stack.length === 0) this.#backdrop = this.#frameOf(view);
     // Nothing is painted for a stack without a view: the next question comes within the same turn.
     if (this.#stack.length > 0) this.#wantPaint();
   }
@@ -249,12 +255,12 @@ export class FullFace implements Dialogue {
     while (this.#waiting.length > 0) {
       const view = this.#stack.at(-1);
       if (view === undefined) return;
-      // A question that destroys is answered only by those who can have read it.
       if (view !== this.#paintedView && view.ignoresTypeAhead) {
         this.#waiting.length = 0;
         return;
       }
       const key = this.#waiting.shift() as KeyEvent;
+      this.#isFooterShown = this.#notice === undefined;
       this.#notice = undefined;
       this.#dispatch(view, key);
       this.#wantPaint();
@@ -268,6 +274,8 @@ export class FullFace implements Dialogue {
   #dispatch(view: View, key: KeyEvent): void {
     if (isTooSmall(this.#terminal.size)) return;
     const name = key.kind === 'key' ? key.name : key.kind === 'text' ? key.text : undefined;
+    const hint = this.#clickedHint(view, key);
+    if (hint !== undefined) return void this.#dispatch(view, hint);
     if (name === undefined) return void view.onOther?.(key);
     const everywhere = actionFor(EVERYWHERE, name);
     const isLetter = key.kind === 'text';
@@ -279,6 +287,16 @@ export class FullFace implements Dialogue {
     if (action !== undefined) return void view.onAction(action, key);
     if (everywhere !== undefined) return void this.#doEverywhere(everywhere, view);
     view.onOther?.(key);
+  }
+
+  /** A click on a hint of the footer is the key it names. */
+  #clickedHint(view: View, key: KeyEvent): KeyEvent | undefined {
+    const { columns, rows } = this.#terminal.size;
+    if (key.kind !== 'mouse' || key.action !== 'press' || key.row !== rows - 1) return undefined;
+    const hasHints = this.#isFooterShown && (view.isOverlay || !view.isTyping);
+    const hint = hasHints ? footerKeyAt(view, columns, key.column) : undefined;
+    if (hint === undefined) return undefined;
+    return hint.length === 1 ? { kind: 'text', text: hint } : { kind: 'key', name: hint };
   }
 
   #doEverywhere(action: string, view: View): void {

@@ -1,5 +1,7 @@
 /** One line of text being typed: a string and a cursor, counted in characters. */
 import { actionFor, EDIT_KEYS } from '../../menus/keys.ts';
+import { cellsOf, showable } from '../frame.ts';
+import type { Look } from '../look.ts';
 import type { KeyEvent } from '../terminal/key-decoder.ts';
 
 /** Names of files and folders are shorter by far. */
@@ -18,9 +20,16 @@ export class LineEditor {
     return this.#characters.join('');
   }
 
-  /** Character that the cursor stands before. */
-  get cursor(): number {
-    return this.#at;
+  /** What `columns` columns show of the line, the cursor always among it; `column` is where that stands. */
+  shown(columns: number, look: Pick<Look, 'charset'>, isSecret = false): { text: string; column: number } {
+    const cells = (characters: readonly string[]): string[] =>
+      isSecret ? characters.map(() => '*') : cellsOf(showable(characters.join(''), look));
+    const before = cells(this.#characters.slice(0, this.#at)).length;
+    const start = Math.max(0, before - columns + 1);
+    const part = cells(this.#characters).slice(start, start + columns);
+    // Halves of wide characters cannot be shown.
+    if (part[0] === '') part[0] = ' ';
+    return { text: part.join(''), column: before - start };
   }
 
   /** Takes one key; says when the line is accepted or given up. */

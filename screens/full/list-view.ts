@@ -165,14 +165,14 @@ export class ListView<T> implements View {
     for (const [at, foot] of FEET.entries()) {
       rows.push(this.#entryRow(this.#isAt('foot', at), ` ${foot.key}  ${foot.label}`, size, look));
     }
-    const finder = this.#finder;
-    if (finder) rows.push([span('/'), span(fitted(finder.text, size.columns - 2, look).trimEnd(), 'plain')]);
+    const finder = this.#finder?.shown(size.columns - 2, look);
+    if (finder) rows.push([span(`/${finder.text}`)]);
     else rows.push(notice ?? [span(this.#bottomLine(size))]);
     return {
       rows,
       scrollArea: { top: bodyTop, bottom: bodyTop + this.#pageRows - 1 },
       cursor: finder
-        ? { row: size.rows - 1, column: Math.min(size.columns - 1, 1 + finder.cursor), isVisible: true }
+        ? { row: size.rows - 1, column: 1 + finder.column, isVisible: true }
         : { row: this.#screenRow(bodyTop), column: 0, isVisible: false },
     };
   }
@@ -215,8 +215,7 @@ export class ListView<T> implements View {
 
   #bottomLine(size: Size): string {
     if (this.#digits !== '') return `row ${this.#digits}`;
-    const help: Binding = { action: 'help', keys: ['?'], footer: 'help', help: '' };
-    return footerOf([...this.bindings(), help], size.columns);
+    return footerOf(this, size.columns);
   }
 
   get #length(): number {

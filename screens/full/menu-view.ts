@@ -107,12 +107,8 @@ export class MenuView implements View {
     this.#shown = this.#labels().join('\n');
     while (rows.length < size.rows - 1) rows.push([]);
     rows.length = size.rows - 1;
-    rows.push(notice ?? [span(footerOf(this.#footer(), size.columns))]);
+    rows.push(notice ?? [span(footerOf(this, size.columns))]);
     return { rows, cursor: { row: this.#firstEntryRow + this.#at, column: 0, isVisible: false } };
-  }
-
-  #footer(): readonly Binding[] {
-    return [...MENU_KEYS, { action: 'help', keys: ['?'], footer: 'help', help: '' }];
   }
 
   #labels(): string[] {

@@ -1,7 +1,7 @@
 /** Questions over what is on the screen: a line to type, yes or no, a word to type out, something to know. */
 import { type Binding, CONFIRM_KEYS, EDIT_KEYS } from '../../menus/keys.ts';
 import type { AskSpec, ConfirmSpec, Line, TypedSpec } from '../dialogue.ts';
-import { type Frame, fitted, type Row, type Size, span } from '../frame.ts';
+import { cellsOf, type Frame, fitted, type Row, type Size, span } from '../frame.ts';
 import type { Look } from '../look.ts';
 import type { KeyEvent } from '../terminal/key-decoder.ts';
 import { LineEditor } from './line-editor.ts';
@@ -13,9 +13,9 @@ function panel(title: string, lines: readonly Row[], size: Size, look: Look): Ro
   const isRich = look.kind === 'rich';
   const [side, flat] = look.charset === 'utf8' ? ['│', '─'] : ['|', '-'];
   const inner = size.columns - 4;
-  const head = fitted(`${flat.repeat(2)} ${title} `, Math.min(size.columns, title.length + 4), look);
+  const head = `${flat.repeat(2)} ${fitted(title, size.columns - 8, look).trimEnd()} `;
   const rule = (text: string): Row => [
-    span(text + flat.repeat(Math.max(0, size.columns - text.length)), 'title'),
+    span(text + flat.repeat(Math.max(0, size.columns - cellsOf(text).length)), 'title'),
   ];
   if (!isRich)
     return [
@@ -24,7 +24,8 @@ function panel(title: string, lines: readonly Row[], size: Size, look: Look): Ro
     ];
   const boxed = lines.map((row): Row => {
     const text = row.map((one) => one.text).join('');
-    return [span(`${side} `), ...row, span(`${' '.repeat(Math.max(0, inner - [...text].length))} ${side}`)];
+    const blank = ' '.repeat(Math.max(0, inner - cellsOf(text).length));
+    return [span(`${side} `), ...row, span(`${blank} ${side}`)];
   });
   return [rule(head), ...boxed, rule('')];
 }
@@ -44,8 +45,7 @@ abstract class Panel implements View {
     const room = size.rows - (isRich ? 4 : 3);
     // What is asked must be seen: of too many lines the last are kept.
     const rows = panel(this.title, all.slice(-room), size, look);
-    const help: Binding = { action: 'help', keys: ['f1'], footer: 'help', help: '' };
-    const foot: Row = notice ?? [span(footerOf([...this.bindings(), help], size.columns))];
+    const foot: Row = notice ?? [span(footerOf(this, size.columns))];
     const { column, isVisible } = this.cursorColumn();
     const asked = rows.length - (isRich ? 2 : 1);
     return {
@@ -95,17 +95,13 @@ export class AskView extends Panel {
 
   protected lines(columns: number, look: Look): Row[] {
     const { lines = [], question, isSecret } = this.#spec;
-    const typed = isSecret ? '*'.repeat([...this.#editor.text].length) : this.#editor.text;
-    const room = columns - 3;
-    // The end that the cursor stands in is what is shown of a long line.
-    const start = Math.max(0, this.#editor.cursor - room + 1);
-    this.#column = 2 + this.#editor.cursor - start;
-    const shown = [...typed].slice(start, start + room).join('');
+    const { text, column } = this.#editor.shown(columns - 3, look, isSecret);
+    this.#column = 2 + column;
     return [
       ...plainRows(lines, columns, look),
       ...plainRows([question], columns, look),
       ...(this.#fault === undefined ? [] : plainRows([{ text: this.#fault, mark: 'bad' }], columns, look)),
-      [span('> '), span(fitted(shown, Math.min(room, shown.length), look))],
+      [span('> '), span(text)],
     ];
   }
 
@@ -162,6 +158,7 @@ export class TypedView extends Panel {
   readonly #outcome: Outcome<boolean>;
   readonly #editor = new LineEditor();
   #isWrong = false;
+  #column = 2;
 
   constructor(spec: TypedSpec, outcome: Outcome<boolean>) {
     super();
@@ -192,14 +189,13 @@ export class TypedView extends Panel {
     const { lines, word } = this.#spec;
     const wrong: Line[] = this.#isWrong ? [{ text: 'that is not the word', mark: 'bad' }] : [];
     const ask = `Type ${word} and Enter to go on, Esc to leave it:`;
-    return [
-      ...plainRows([...lines, ask, ...wrong], columns, look),
-      [span(`> ${fitted(this.#editor.text, Math.min(columns - 3, this.#editor.text.length), look)}`)],
-    ];
+    const { text, column } = this.#editor.shown(columns - 3, look);
+    this.#column = 2 + column;
+    return [...plainRows([...lines, ask, ...wrong], columns, look), [span(`> ${text}`)]];
   }
 
   protected cursorColumn(): { column: number; isVisible: boolean } {
-    return { column: 2 + this.#editor.cursor, isVisible: true };
+    return { column: this.#column, isVisible: true };
   }
 }
 

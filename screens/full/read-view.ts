@@ -98,15 +98,14 @@ export class ReadView implements View {
     const rows: Row[] = [titleRow(this.title, figures, size, look), ruleRow(size, look)];
     for (const text of shown) rows.push([span(text)]);
     while (rows.length < size.rows - 1) rows.push([]);
-    const finder = this.#finder;
-    const help: Binding = { action: 'help', keys: ['?'], footer: 'help', help: '' };
+    const finder = this.#finder?.shown(size.columns - 2, look);
     if (finder) rows.push([span(`/${finder.text}`)]);
-    else rows.push(notice ?? [span(footerOf([...this.bindings(), help], size.columns))]);
+    else rows.push(notice ?? [span(footerOf(this, size.columns))]);
     return {
       rows,
       scrollArea: { top: 2, bottom: 1 + this.#pageRows },
       cursor: finder
-        ? { row: size.rows - 1, column: 1 + finder.cursor, isVisible: true }
+        ? { row: size.rows - 1, column: 1 + finder.column, isVisible: true }
         : { row: 2, column: 0, isVisible: false },
     };
   }

@@ -34,18 +34,48 @@ export interface Outcome<R> {
   fail(error: Error): void;
 }
 
-/** `Enter choose  / find  Esc back  ? help`, cut at whole words to the screen. */
-export function footerOf(bindings: readonly Binding[], columns: number): string {
-  const words = bindings
-    .filter(({ footer }) => footer !== undefined)
-    .map(({ keys, footer }) => `${keyText(keys[0] as string)} ${footer}`);
-  const [last = ''] = words.splice(-1);
-  let line = '';
-  for (const word of words) {
-    if (line.length + word.length + last.length + 4 > columns) break;
-    line += `${word}  `;
+/** One hint of the footer, and where it stands. */
+interface FooterPart {
+  text: string;
+  column: number;
+  /** The key it names. */
+  key: string;
+}
+
+/** Help stands last in every footer, by a key that is no letter where letters are typed. */
+function helpBinding(key: '?' | 'f1'): Binding {
+  return { action: 'help', keys: [key], footer: 'help', help: '' };
+}
+
+/** Hints in the order of the bindings; the last always, of the others as many as there is room for. */
+function footerParts(view: Pick<View, 'bindings' | 'isTyping' | 'isOverlay'>, columns: number): FooterPart[] {
+  const help = helpBinding(view.isTyping || view.isOverlay ? 'f1' : '?');
+  const hints = [...view.bindings(), help].flatMap(({ keys, footer }) =>
+    footer === undefined ? [] : [{ text: `${keyText(keys[0] as string)} ${footer}`, key: keys[0] as string }],
+  );
+  const last = hints.pop() as { text: string; key: string };
+  const parts: FooterPart[] = [];
+  let column = 0;
+  for (const { text, key } of hints) {
+    if (column + text.length + last.text.length + 4 > columns) break;
+    parts.push({ text, key, column });
+    column += text.length + 2;
   }
-  return line + last;
+  return [...parts, { ...last, column }];
+}
+
+/** `Enter choose  / find  Esc back  ? help`, cut at whole words to the screen. */
+export function footerOf(view: Pick<View, 'bindings' | 'isTyping' | 'isOverlay'>, columns: number): string {
+  return footerParts(view, columns)
+    .map(({ text }) => text)
+    .join('  ');
+}
+
+/** The key whose hint stands at this column of the footer. */
+export function footerKeyAt(view: View, columns: number, column: number): string | undefined {
+  return footerParts(view, columns).find((part) => {
+    return column >= part.column && column < part.column + part.text.length;
+  })?.key;
 }
 
 /** Title line: name of the view left, its figures right. */

@@ -56,8 +56,7 @@ export class WatchView implements View {
         : [];
     while (rows.length < size.rows - 1) rows.push([]);
     rows.length = size.rows - 1;
-    const help: Binding = { action: 'help', keys: ['?'], footer: 'help', help: '' };
-    rows.push(notice ?? [span(footerOf([...this.bindings(), help], size.columns))]);
+    rows.push(notice ?? [span(footerOf(this, size.columns))]);
     return { rows, cursor: { row: 0, column: 0, isVisible: false }, widgets };
   }
 }

@@ -109,6 +109,8 @@ export class Terminal {
     this.#grid.keepWidgets(frame.widgets ?? []);
     for (let row = 0; row < this.size.rows; row++) {
       const { cells, marks } = cellsWithMarks(frame, row);
+      // Half of a wide character cannot stand in the last column.
+      if (cells[this.size.columns] === '') cells[this.size.columns - 1] = ' ';
       this.#grid.setRow(row, cells, marks);
     }
     this.#grid.drawWidgets(frame.widgets ?? []);
