@@ -58,7 +58,7 @@ export class Cli {
     const { openContext } = await import('../engine/context.ts');
     const context = await openContext({
       env: this.env,
-      onNotice: (message) => this.warn(message),
+      onNotice: (message) => this.warnOnce(message),
       askHostKey: (question) => this.#askHostKey(question),
       ...options,
     });

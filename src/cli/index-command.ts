@@ -23,7 +23,7 @@ export function registerIndex(program: Command, cli: Cli): void {
       const target =
         options.target === undefined ? undefined : parseWhole(options.target, '--target', 1, 9999);
       await cli.withContext(async (context) => {
-        if (context.config.targets.length === 0) throw noTarget(context.config.file);
+        if (target === undefined && context.config.targets.length === 0) throw noTarget(context.config.file);
         const { clockFault, indexTargets } = await import('../engine/index-targets.ts');
         const results = await indexTargets(context, {
           ...(target === undefined ? {} : { targets: [target] }),
