@@ -130,6 +130,15 @@ export class QueueDb extends QueueGate {
     return Object.fromEntries(rows.map(({ state, n }) => [state, n]));
   }
 
+  /** How many failed or were interrupted and no person has looked at yet. */
+  unseenFailures(): number {
+    const [row] = this.all(
+      "SELECT count(*) AS n FROM jobs WHERE state IN ('failed', 'interrupted') AND is_seen = 0",
+      {},
+    );
+    return Number(row?.n);
+  }
+
   /** The waiting job that is next: restores, backups, verify runs, each in order of arrival; none under a lock. */
   nextWaiting(without: readonly number[] = []): Job | undefined {
     const held = this.locks().flatMap(({ kind }) => LOCKED_KINDS[kind]);

@@ -20,7 +20,6 @@ export class Desk {
   filter: ListFilter = {};
   #queue: Queue | undefined;
   #context: Promise<EngineContext> | undefined;
-  #seenVersion = -1;
   #fault: string | undefined;
 
   constructor(env: NodeJS.ProcessEnv, look: Look) {
@@ -66,10 +65,8 @@ export class Desk {
     try {
       const queue = await this.queue();
       const { readState } = await import('./console-state.ts');
-      const version = queue.db.dataVersion();
       const before = JSON.stringify(this.state);
-      this.state = readState(queue, this.state, version !== this.#seenVersion);
-      this.#seenVersion = version;
+      this.state = readState(queue, this.state);
       this.#fault = undefined;
       return JSON.stringify(this.state) !== before;
     } catch (error) {
