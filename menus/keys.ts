@@ -136,5 +136,6 @@ const SHOWN: Record<string, string> = {
 export function keyText(key: string): string {
   if (key.startsWith('ctrl-')) return `^${key.slice(5).toUpperCase()}`;
   if (/^f\d/.test(key)) return key.toUpperCase();
+  if (/^[A-Z]$/.test(key)) return `Shift+${key}`;
   return SHOWN[key] ?? (/^[a-z]$/.test(key) ? key.toUpperCase() : key);
 }

@@ -19,6 +19,8 @@ export class MenuView implements View {
   #at: number;
   #shown = '';
   #firstEntryRow = 2;
+  /** First entry on the screen, where there are more than it has rows. */
+  #top = 0;
 
   constructor(
     menu: Menu,
@@ -77,19 +79,24 @@ export class MenuView implements View {
   onOther(key: KeyEvent): void {
     if (key.kind !== 'mouse') return;
     if (key.action !== 'press') return void this.onAction(key.action === 'wheel-up' ? 'up' : 'down', key);
-    const at = key.row - this.#firstEntryRow;
-    if (at < 0 || at >= this.#menu.entries.length) return;
+    const at = key.row - this.#firstEntryRow + this.#top;
+    if (at < this.#top || at >= this.#menu.entries.length) return;
     if (at === this.#at) this.#choose(at);
     else this.#at = at;
   }
 
   frame(size: Size, look: Look, notice: Row | undefined): Frame {
     const above = (this.#options.lines?.() ?? []).flatMap((line) => rowsOf(line, size.columns, look));
-    const rows: Row[] = [titleRow(this.title, '', size, look), ruleRow(size, look), ...above];
+    const rows: Row[] = [[], ruleRow(size, look), ...above];
     if (above.length > 0) rows.push([]);
     this.#firstEntryRow = rows.length;
     const state = this.#state();
-    this.#menu.entries.forEach((entry, at) => {
+    const room = size.rows - 1 - rows.length;
+    const count = this.#menu.entries.length;
+    rows[0] = titleRow(this.title, count > room ? `${this.#at + 1}/${count}` : '', size, look);
+    this.#top = Math.max(Math.min(this.#top, this.#at), this.#at - room + 1, 0);
+    this.#menu.entries.slice(this.#top, this.#top + room).forEach((entry, from) => {
+      const at = this.#top + from;
       const isHere = at === this.#at;
       const reason = reasonAgainst(entry, state);
       const label = `${labelOf(entry, state)}${reason === null ? '' : ` (${reason})`}`;
@@ -108,7 +115,7 @@ export class MenuView implements View {
     while (rows.length < size.rows - 1) rows.push([]);
     rows.length = size.rows - 1;
     rows.push(notice ?? [span(footerOf(this, size.columns))]);
-    return { rows, cursor: { row: this.#firstEntryRow + this.#at, column: 0, isVisible: false } };
+    return { rows, cursor: { row: this.#firstEntryRow + this.#at - this.#top, column: 0, isVisible: false } };
   }
 
   #labels(): string[] {

@@ -11,11 +11,11 @@ import { footerOf, type Outcome, type View } from './view.ts';
 /** Lines in the lower part of the screen, over what stands there; frames only where they cost little. */
 function panel(title: string, lines: readonly Row[], size: Size, look: Look): Row[] {
   const isRich = look.kind === 'rich';
-  const [side, flat] = look.charset === 'utf8' ? ['│', '─'] : ['|', '-'];
+  const [side, flat, corners] = look.charset === 'utf8' ? ['│', '─', '┌┐└┘'] : ['|', '-', '++++'];
   const inner = size.columns - 4;
-  const head = `${flat.repeat(2)} ${fitted(title, size.columns - 8, look).trimEnd()} `;
-  const rule = (text: string): Row => [
-    span(text + flat.repeat(Math.max(0, size.columns - cellsOf(text).length)), 'title'),
+  const head = `${flat} ${fitted(title, size.columns - 8, look).trimEnd()} `;
+  const rule = (left: string, text: string, right: string): Row => [
+    span(left + text + flat.repeat(Math.max(0, size.columns - 2 - cellsOf(text).length)) + right, 'title'),
   ];
   if (!isRich)
     return [
@@ -27,7 +27,8 @@ function panel(title: string, lines: readonly Row[], size: Size, look: Look): Ro
     const blank = ' '.repeat(Math.max(0, inner - cellsOf(text).length));
     return [span(`${side} `), ...row, span(`${blank} ${side}`)];
   });
-  return [rule(head), ...boxed, rule('')];
+  const [topLeft = '', topRight = '', bottomLeft = '', bottomRight = ''] = corners;
+  return [rule(topLeft, head, topRight), ...boxed, rule(bottomLeft, '', bottomRight)];
 }
 
 abstract class Panel implements View {
@@ -230,7 +231,7 @@ export class TellView extends Panel {
   }
 
   protected lines(columns: number, look: Look): Row[] {
-    return [...plainRows(this.#lines, columns, look), [span('Enter goes on.')]];
+    return plainRows(this.#lines, columns, look);
   }
 
   protected cursorColumn(): { column: number; isVisible: boolean } {

@@ -1,7 +1,7 @@
 /** Text to read: a log that may grow, help, a list of keys. */
 import { type Binding, READ_KEYS } from '../../menus/keys.ts';
 import { type ReadSpec, ToMainMenu } from '../dialogue.ts';
-import { type Frame, type Row, type Size, span, wrap } from '../frame.ts';
+import { type Frame, type Row, type Size, showable, span, wrap } from '../frame.ts';
 import type { Look } from '../look.ts';
 import type { KeyEvent } from '../terminal/key-decoder.ts';
 import { LineEditor } from './line-editor.ts';
@@ -112,7 +112,7 @@ export class ReadView implements View {
 
   #breakLines(columns: number, look: Look): string[] {
     if (this.#broken?.columns !== columns || this.#broken.from !== this.#lines) {
-      const lines = this.#lines.flatMap((line) => wrap(line, columns, look));
+      const lines = this.#lines.flatMap((line) => wrapHanging(line, columns, look));
       this.#broken = { columns, lines, from: this.#lines };
     }
     return this.#broken.lines;
@@ -129,4 +129,12 @@ export class ReadView implements View {
       return;
     }
   }
+}
+
+/** What is broken off goes on under the second column of a line that has columns. */
+function wrapHanging(line: string, columns: number, look: Look): string[] {
+  const indent = /^.*?\S {2,}(?=\S)/.exec(line)?.[0].length ?? 0;
+  if (line.length <= columns || indent === 0 || indent > columns / 2) return wrap(line, columns, look);
+  const [first = '', ...others] = wrap(line.slice(indent), columns - indent, look);
+  return [showable(line.slice(0, indent), look) + first, ...others.map((text) => ' '.repeat(indent) + text)];
 }

@@ -6,7 +6,7 @@ import { span } from '../../screens/frame.ts';
 
 export interface StageData {
   /** Rows of the list. */
-  rows?: number;
+  listRows?: number;
   /** Progress changes so often. */
   stepMs?: number;
 }
@@ -123,7 +123,7 @@ export class Stage {
   async #list(): Promise<string> {
     const answer = await this.#face.list<StageRow>({
       title: 'Archives',
-      source: new StageSource(this.#options.rows ?? 40),
+      source: new StageSource(this.#options.listRows ?? 40),
       idOf: ({ id }) => id,
       columns: [{ title: 'archive', columns: 0, text: ({ name }) => name }],
       marked: new Set(),
