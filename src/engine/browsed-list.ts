@@ -10,7 +10,7 @@ const PAGED_ROWS = 2000;
 
 export interface ListLength {
   known: number;
-  /** False: there may be more rows, or some fewer. */
+  /** False: there may be more rows, or some fewer; `advance` has more to do. */
   isExact: boolean;
 }
 
@@ -60,6 +60,8 @@ export class BrowsedList<Row, Key = unknown> {
   #paged = new Map<string, number>();
   #lastKey: Key | undefined;
   #isPagedToEnd = false;
+  /** The index has changed since what is shown was read. */
+  #isOutdated = false;
   #version: string;
 
   constructor(source: ListSource<Row, Key>) {
@@ -69,7 +71,9 @@ export class BrowsedList<Row, Key = unknown> {
   }
 
   get length(): ListLength {
-    if (this.#whole !== null) return { known: this.#whole.ids.length, isExact: this.#whole.isExact };
+    if (this.#whole !== null) {
+      return { known: this.#whole.ids.length, isExact: this.#whole.isExact && !this.#isOutdated };
+    }
     return { known: this.#paged.size, isExact: this.#isPagedToEnd };
   }
 
@@ -131,7 +135,10 @@ export class BrowsedList<Row, Key = unknown> {
       return !this.#isPagedToEnd;
     }
     if (this.#sourceRevision !== this.#source.revision()) this.#evaluate();
-    else if (!this.#source.advance(deadlineMs)) return this.#sourceRevision !== this.#source.revision();
+    else if (!this.#source.advance(deadlineMs) && this.#sourceRevision === this.#source.revision()) {
+      this.#isOutdated = false;
+      return false;
+    }
     return true;
   }
 
@@ -141,6 +148,7 @@ export class BrowsedList<Row, Key = unknown> {
     const version = this.#source.version();
     const isChanged = version !== this.#version;
     this.#version = version;
+    this.#isOutdated ||= mustRead && this.#whole !== null;
     if (isChanged && this.#whole === null) {
       const { size } = this.#paged;
       this.#paged = new Map();
