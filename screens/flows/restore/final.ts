@@ -158,7 +158,7 @@ function diskFacts(
     add(isProved ? 'FULL *' : 'FULL ?', full.archive, isProved ? 'plain' : 'warning');
   }
   add('To', preview?.goal.flatPath ?? `${draft.folder}/${name}`);
-  if (preview === null) return;
+  if (preview === null || preview.refusal !== null) return;
   const { goal, doubts } = preview;
   if (!goal.folderExists) add('', 'the folder is made');
   if (goal.existing === null)
