@@ -66,7 +66,8 @@ export async function planVm(
   } catch (error) {
     const failure = fromErrno(error, `cannot plan ${vm}`);
     if (failure.code === 'CANCELLED') throw failure;
-    planned.fault = failure.message;
+    // The VM is looked for by its UUID; people know its name.
+    planned.fault = failure.message.replaceAll(JSON.stringify(uuid), JSON.stringify(vm));
   }
   return planned;
 }

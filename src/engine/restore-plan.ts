@@ -1,4 +1,5 @@
 /** Restore plans over several VMs, kept as files a person can read: `plans/NAME.yaml` beside phd.yaml. */
+import { constants } from 'node:fs';
 import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { Document, parseDocument } from 'yaml';
@@ -153,7 +154,8 @@ function fileOf(places: Places, name: string): string {
 
 async function textOf(file: string): Promise<string> {
   try {
-    const handle = await open(file, 'r');
+    // A pipe of this name must not hold up the list.
+    const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const stat = await handle.stat();
       if (!stat.isFile() || stat.size > MAX_PLAN_BYTES) {

@@ -36,7 +36,22 @@ export class PlainProcess {
 
   /** Waits for a text behind the last one that was waited for; gives what was printed up to it. */
   async sees(wanted: string): Promise<string> {
-    const isThere = (): boolean => this.#text.indexOf(wanted, this.#seen) >= 0;
+    await this.#until([wanted]);
+    const from = this.#seen;
+    this.#seen = this.#text.indexOf(wanted, this.#seen) + wanted.length;
+    return this.#text.slice(from, this.#seen);
+  }
+
+  /** Waits for the first of several texts and tells which came; it can be waited for again. */
+  async seesOneOf(...wanted: [string, ...string[]]): Promise<string> {
+    await this.#until(wanted);
+    const places = wanted.map((one) => ({ one, at: this.#text.indexOf(one, this.#seen) }));
+    const [first] = places.filter(({ at }) => at >= 0).sort((a, b) => a.at - b.at);
+    return first?.one ?? '';
+  }
+
+  async #until(wanted: readonly string[]): Promise<void> {
+    const isThere = (): boolean => wanted.some((one) => this.#text.indexOf(one, this.#seen) >= 0);
     await new Promise<void>((resolve, reject) => {
       const fail = (why: string): void =>
         reject(new Error(`${why} before ${JSON.stringify(wanted)} after:\n${this.#text.slice(this.#seen)}`));
@@ -49,9 +64,6 @@ export class PlainProcess {
       };
       this.#look();
     });
-    const from = this.#seen;
-    this.#seen = this.#text.indexOf(wanted, this.#seen) + wanted.length;
-    return this.#text.slice(from, this.#seen);
   }
 
   /** Answers the question that ends with `prompt`. */

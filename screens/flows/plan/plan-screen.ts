@@ -12,6 +12,7 @@ import { faultOf, lookAgain, neededBytes, type PlanDraft, type PlanEntry, planTe
 import { retryLastRun, startPlan } from './plan-start.ts';
 
 const ACTIONS: readonly ListAction[] = [
+  { key: 's', id: 'save', footer: 'save', help: 'save the plan under a name' },
   { key: 'u', id: 'up', footer: 'up', help: 'the VM is restored earlier' },
   { key: 'd', id: 'down', footer: 'down', help: 'the VM is restored later' },
   { key: 'v', id: 'volume', footer: 'volume', help: 'another volume and folder for this VM' },
@@ -19,7 +20,6 @@ const ACTIONS: readonly ListAction[] = [
   { key: 'x', id: 'vmx', footer: 'VMX', help: 'whether the VMX is restored, and fitted to its place' },
   { key: 'f', id: 'verify', footer: 'verify', help: 'read the finished disks again: on or off' },
   { key: 'o', id: 'out', footer: 'take out', help: 'take the VM out of the plan' },
-  { key: 's', id: 'save', footer: 'save', help: 'save the plan under a name' },
 ];
 const RETRY: ListAction = {
   key: 'y',

@@ -1,7 +1,7 @@
 /** A plan becomes jobs: one for each disk, in its order, as one group. */
 import { randomUUID } from 'node:crypto';
+import { readdirSync } from 'node:fs';
 import { formatBytes } from '../../../src/engine/display-text.ts';
-import type { PlannedVm } from '../../../src/engine/planned-restore.ts';
 import type { VmxFit } from '../../../src/engine/restore-vmx.ts';
 import type { Requests } from '../../../src/queue/request.ts';
 import type { Desk } from '../../desk.ts';
@@ -17,9 +17,12 @@ export async function startPlan(draft: PlanDraft, isNow: boolean): Promise<void>
   if (entries.length === 0) return;
   const assumeOff = await mayWrite(draft, entries);
   if (assumeOff === undefined) return;
-  const fits = new Map(entries.map((entry) => [entry, fitOf(draft, entry)]));
-  if (!(await areVmxRight(draft, entries, fits))) return;
-  const requests = entries.flatMap((entry) => requestsOf(draft, entry, assumeOff, fits.get(entry)));
+  const wanted = await vmxWanted(draft, entries);
+  const fits = new Map(wanted.map((entry) => [entry, fitOf(draft, entry)]));
+  if (!(await areVmxRight(draft, wanted, fits))) return;
+  const requests = entries.flatMap((entry) =>
+    requestsOf(draft, entry, assumeOff, wanted.includes(entry), fits.get(entry)),
+  );
   if ((await goTwice(desk, requests)) || (await areOthersBusy(desk, requests))) return;
   const queue = await desk.queue();
   const { submitterOf } = await import('../../../src/queue/submitter.ts');
@@ -135,21 +138,45 @@ async function mayWrite(draft: PlanDraft, entries: readonly PlanEntry[]): Promis
   return isOff ? true : undefined;
 }
 
-/** How the VMX of a VM is fitted; undefined where it is not restored, or as it was. */
+/** VMs whose VMX is restored; one that lies at the goal already stays as it is. */
+async function vmxWanted(
+  { desk, plan, planned }: PlanDraft,
+  entries: readonly PlanEntry[],
+): Promise<PlanEntry[]> {
+  if (plan.vmx === 'none') return [];
+  const carrying = entries.filter((entry) => planned.get(entry)?.disks[0]?.checked.carriesVmx ?? false);
+  const there = carrying.filter(({ to }) => holdsVmx(to));
+  if (there.length > 0) {
+    await desk.dialogue.tell(
+      'VMX files that are there already stay as they are',
+      there.map(({ to }) => to),
+    );
+  }
+  return carrying.filter((entry) => !there.includes(entry));
+}
+
+function holdsVmx(folder: string): boolean {
+  try {
+    return readdirSync(folder).some((name) => /\.vmx$/i.test(name));
+  } catch {
+    // A folder that cannot be listed is told by the restore itself.
+    return false;
+  }
+}
+
+/** How the VMX of a VM is fitted; undefined where it stays as it was. */
 function fitOf({ plan, planned }: PlanDraft, entry: PlanEntry): VmxFit | undefined {
-  const vm = planned.get(entry);
-  if (!carriesVmx(vm) || (plan.vmx !== 'moved' && plan.vmx !== 'copy')) return undefined;
+  if (plan.vmx !== 'moved' && plan.vmx !== 'copy') return undefined;
   const isCopy = plan.vmx === 'copy';
   return {
     identity: isCopy ? 'new' : 'keep',
     disconnectNetwork: isCopy,
     ...(isCopy && { newUuid: randomUUID().replaceAll('-', '') }),
-    restored: vm.disks.map(({ checked }) => ({ scsiId: checked.scsiId, name: checked.disk })),
+    restored: (planned.get(entry)?.disks ?? []).map(({ checked }) => ({
+      scsiId: checked.scsiId,
+      name: checked.disk,
+    })),
   };
-}
-
-function carriesVmx(vm: PlannedVm | undefined): vm is PlannedVm {
-  return vm?.disks[0]?.checked.carriesVmx ?? false;
 }
 
 /** Every changed line of every VMX is shown before a job is made. */
@@ -194,11 +221,10 @@ function requestsOf(
   { plan, planned }: PlanDraft,
   entry: PlanEntry,
   assumeOff: boolean,
+  withVmx: boolean,
   fit: VmxFit | undefined,
 ): RestoreRequest[] {
-  const vm = planned.get(entry);
-  const hasVmx = plan.vmx !== 'none' && carriesVmx(vm);
-  return (vm?.disks ?? []).map(({ checked, full }, at) => {
+  return (planned.get(entry)?.disks ?? []).map(({ checked, full }, at) => {
     const isFull = checked.kind === 'full';
     return {
       archive: isFull && full !== null ? full.archive : checked.archive,
@@ -206,7 +232,7 @@ function requestsOf(
       to: entry.to,
       ...(plan.verify && { verify: true }),
       ...(assumeOff && { assumeOff: true }),
-      ...(hasVmx && at === 0 && { vmx: true, ...(fit && { vmxRewrite: fit }) }),
+      ...(withVmx && at === 0 && { vmx: true, ...(fit && { vmxRewrite: fit }) }),
     };
   });
 }
