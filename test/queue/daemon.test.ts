@@ -315,9 +315,10 @@ describe('a lock set in the midst of a backup', () => {
 describe('phd daemon stop', () => {
   it('--now cancels what runs, as many at once as the setting says, never two on one disk', async () => {
     slowTarget('jobs: { atOnce: 2 }\n');
-    await ok('daemon', 'start');
+    // Queued before they can start, so that on a busy machine none is done before the last begins.
     const first = await queueRestore();
     const restores = [first, await queueRestore(path.dirname(first.flat)), await queueRestore()] as const;
+    await ok('daemon', 'start');
     await Promise.all([restores[0], restores[2]].map(untilWriting));
     expect(restores.map(({ id }) => queue.job(id).state)).toEqual(['running', 'waiting', 'running']);
     expect(await ok('daemon', 'stop', '--now')).toBe('daemon stopped\n');
