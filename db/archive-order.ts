@@ -132,9 +132,8 @@ export class ArchiveOrder {
     const newest = new Uint32Array(idLimit);
     const lastMinutes = new Uint32Array(idLimit);
     const lastVm = new Uint32Array(idLimit);
-    const onTarget = new Map<number, Uint8Array>();
-    let slot = -1;
-    let seen: Uint8Array = new Uint8Array(0);
+    // By number of the target: 1 for each name it holds.
+    const onTarget: (Uint8Array | undefined)[] = [];
     for (let at = 0; at < length; at++) {
       const id = names[at] as number;
       if (mask[at] === 0 || id >= idLimit) continue;
@@ -147,18 +146,19 @@ export class ArchiveOrder {
         lastMinutes[id] = minute;
         lastVm[id] = vm;
       }
-      if (slots[at] !== slot) {
-        slot = slots[at] as number;
-        seen = onTarget.get(slot >> 1) ?? new Uint8Array(idLimit);
-        onTarget.set(slot >> 1, seen);
+      const target = (slots[at] as number) >> 1;
+      let held = onTarget[target];
+      if (held === undefined) {
+        held = new Uint8Array(idLimit);
+        onTarget[target] = held;
       }
-      seen[id] = 1;
+      held[id] = 1;
     }
-    const targets = [...onTarget.keys()].sort((a, b) => a - b);
+    const targets = Object.keys(onTarget).map(Number);
     return {
       runCounts,
       newest: (id) => stampOf(newest[id] ?? 0),
-      targets: (id) => targets.filter((one) => onTarget.get(one)?.[id] === 1),
+      targets: (id) => targets.filter((one) => onTarget[one]?.[id] === 1),
     };
   }
 
