@@ -107,16 +107,19 @@ export async function planGoals(planned: PlannedVm, folder: string): Promise<Pla
   );
 }
 
-/** Room for all disks together, a line for each file system, the fullest first. */
-export async function roomOf(goals: readonly PlannedGoal[]): Promise<VolumeRoom[]> {
+/** Room for all disks together, one for each file system, the fullest first, named by the volume if it is one. */
+export async function roomOf(
+  goals: readonly PlannedGoal[],
+  volumes: readonly { path: string }[],
+): Promise<VolumeRoom[]> {
   const rooms = new Map<number, VolumeRoom>();
   for (const { preview } of goals) {
     if (preview === null) continue;
     const { folder, freeBytes } = preview.goal;
     const { device, place } = await deviceOf(folder);
-    const room = rooms.get(device) ?? { path: place, neededBytes: 0, freeBytes };
+    const volume = volumes.find(({ path: one }) => place === one || place.startsWith(`${one}/`));
+    const room = rooms.get(device) ?? { path: volume?.path ?? place, neededBytes: 0, freeBytes };
     room.neededBytes += preview.neededBytes ?? 0;
-    if (place.length < room.path.length) room.path = place;
     rooms.set(device, room);
   }
   const left = ({ freeBytes, neededBytes }: VolumeRoom): number => freeBytes - neededBytes;

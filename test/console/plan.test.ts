@@ -150,7 +150,7 @@ describe('a plan over several VMs', () => {
     await screen.waitFor('/vmfs');
     screen.press('enter');
     await screen.waitFor(/1 Crm[^\n]*\n[^\n]*2 Mail/);
-    screen.press('down', 'd');
+    screen.press('down', 'down', 'd');
     await screen.waitFor(/1 Mail[^\n]*\n>[^\n]*2 Crm/);
     await screen.assertRepaintIsEqual();
     screen.press('esc');

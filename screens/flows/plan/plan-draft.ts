@@ -26,7 +26,12 @@ export async function lookAgain(draft: PlanDraft): Promise<boolean> {
   const { desk, context, plan, planned, goals } = draft;
   const { planGoals, planVm, roomOf } = await import('../../../src/engine/planned-restore.ts');
   const countRoom = async (): Promise<void> => {
-    draft.rooms = await roomOf(plan.vms.flatMap((entry) => goals.get(entry) ?? []));
+    const { listVolumes } = await import('../../../src/engine/volumes.ts');
+    const volumes = await listVolumes(context.config.datastores);
+    draft.rooms = await roomOf(
+      plan.vms.flatMap((entry) => goals.get(entry) ?? []),
+      volumes,
+    );
   };
   if (plan.vms.every((entry) => planned.has(entry) && goals.has(entry))) {
     await countRoom();
