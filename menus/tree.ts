@@ -1,6 +1,7 @@
 /** The whole menu tree. Flows in screens/ do what the entries say; nothing else knows a key of a menu. */
 import { LOOK_MENU } from './look-menu.ts';
 import type { Menu, MenuEntry } from './menu.ts';
+import { LOCATION_MENU, STUB_MENU, VMX_MENU } from './restore-menus.ts';
 import { type ConsoleState, daemonText, locksText, runningText } from './state.ts';
 
 const HELP: MenuEntry = {
@@ -318,6 +319,9 @@ export const ALL_MENUS: readonly Menu[] = [
   RESTORE_MENU,
   SEARCH_MENU,
   FILTER_MENU,
+  LOCATION_MENU,
+  VMX_MENU,
+  STUB_MENU,
   LOCKS_MENU,
   CONFIGURATION_MENU,
   TARGET_MENU,

@@ -13,11 +13,26 @@ export async function reindex(desk: Desk): Promise<void> {
 
 /** When a restore menu is entered: targets whose index is older than the setting. Nothing is shown if there are none. */
 export async function freshenIndex(desk: Desk): Promise<void> {
-  const context = await desk.context();
+  const context = await contextOfNow(desk);
   const { indexState } = await import('../../src/engine/index-state.ts');
   const isOld = indexState(context).targets.some((target) => target.isOld);
   if (isOld) await watchIndex(desk, context, 'old');
 }
+
+/** An index that was deleted, or made anew by another process, is opened anew. */
+async function contextOfNow(desk: Desk): Promise<EngineContext> {
+  const { statSync } = await import('node:fs');
+  const context = await desk.context();
+  const inode = statSync(context.index.file, { throwIfNoEntry: false })?.ino;
+  const opened = inodes.get(context);
+  if (opened === undefined && inode !== undefined) inodes.set(context, inode);
+  if (inode !== undefined && (opened === undefined || opened === inode)) return context;
+  await desk.forgetContext();
+  return await desk.context();
+}
+
+/** File that each context's index was, when it was first looked at. */
+const inodes = new WeakMap<EngineContext, number>();
 
 interface Course {
   events: Map<number, IndexEvent>;

@@ -3,6 +3,7 @@ import { RESTORE_MENU } from '../../menus/tree.ts';
 import type { Desk } from '../desk.ts';
 import { ToMainMenu } from '../dialogue.ts';
 import { freshenIndex } from './reindex.ts';
+import { tellFailure } from './tell-failure.ts';
 
 type Flow = (desk: Desk) => Promise<void>;
 
@@ -17,6 +18,9 @@ const FLOWS: Record<string, () => Promise<Flow>> = {
   help: async () => (await import('./help.ts')).help,
 };
 
+const WITHOUT_REPLICATION =
+  'This version restores by hand, by plans and by phd restore; it does not replicate by itself yet.';
+
 export async function restoreMenu(desk: Desk): Promise<void> {
   await freshenIndex(desk);
   let at: string | undefined;
@@ -27,6 +31,7 @@ export async function restoreMenu(desk: Desk): Promise<void> {
     if (chosen === 'abort') throw new ToMainMenu();
     at = chosen;
     const load = FLOWS[chosen];
-    if (load !== undefined) await (await load())(desk);
+    if (load !== undefined) await tellFailure(desk, 'That did not work', async () => (await load())(desk));
+    else await desk.dialogue.tell('Replication', [WITHOUT_REPLICATION]);
   }
 }

@@ -116,7 +116,7 @@ async function lookAtGoals({ disks, folder, isInPlace }: Draft): Promise<Looked[
           isExact: payloadBytes === 0 && dataBytes !== null,
           inPlace: isInPlace,
         });
-        return { disk, preview, fault: preview.refusal?.message ?? null };
+        return { disk, preview, fault: preview.refusal?.message ?? twiceFault(disk, disks) };
       } catch (error) {
         return { disk, preview: null, fault: fromErrno(error, `cannot look at ${folder}`).message };
       }
@@ -124,9 +124,15 @@ async function lookAtGoals({ disks, folder, isInPlace }: Draft): Promise<Looked[
   );
 }
 
+/** Two disks of a VM may bear one name in two folders: here they would lie in one. */
+function twiceFault({ name }: DraftDisk, disks: readonly DraftDisk[]): string | null {
+  const isTwice = disks.filter((one) => one.name === name).length > 1;
+  return isTwice ? `several disks of this run are called ${name}: restore them one by one` : null;
+}
+
 /** Facts as rows; long ones go over several rows, so that nothing is cut. */
 async function factsOf(draft: Draft, looked: readonly Looked[]): Promise<Fact[]> {
-  const { desk, folder } = draft;
+  const { desk } = draft;
   const facts: Fact[] = [];
   const room = Math.max(20, desk.dialogue.columns - LABEL_COLUMNS - 8);
   const add = (label: string, text: string, mark: Mark = 'plain'): void => {
@@ -136,7 +142,8 @@ async function factsOf(draft: Draft, looked: readonly Looked[]): Promise<Fact[]>
   };
   for (const line of await holdsText(draft)) add('Lock', line, 'warning');
   for (const one of looked) if (one.fault !== null) add('REFUSED', one.fault, 'bad');
-  addRoom(looked, folder ?? '', add);
+  addRoom(looked, draft, add);
+  if (isOutside(draft)) add('', 'outside every datastore of the configuration', 'warning');
   for (const { disk, preview } of looked) diskFacts(draft, disk, preview, add);
   return facts;
 }
@@ -178,7 +185,7 @@ function diskFacts(
 
 function addRoom(
   looked: readonly Looked[],
-  folder: string,
+  { folder = '', isInPlace }: Draft,
   add: (label: string, text: string, mark?: Mark) => void,
 ): void {
   const known = looked.flatMap(({ preview }) => (preview === null ? [] : [preview]));
@@ -187,8 +194,17 @@ function addRoom(
   const needed = known.reduce((sum, { neededBytes }) => sum + (neededBytes ?? 0), 0);
   const { freeBytes } = first.goal;
   const isShort = needed > freeBytes;
-  const wanted = needed === 0 ? 'none is needed' : `${formatBytes(needed)} needed at most`;
+  const isKnown = known.every(({ neededBytes }) => neededBytes !== null);
+  const isNeeded = isInPlace || isKnown;
+  const most = needed === 0 ? 'none is needed' : `${formatBytes(needed)} needed at most`;
+  const wanted = isNeeded ? most : 'how much is needed is not known';
   add('Room', `${wanted}, ${formatBytes(freeBytes)} free at ${folder}`, isShort ? 'bad' : 'plain');
+}
+
+function isOutside({ context, folder = '' }: Draft): boolean {
+  return !context.config.datastores.some(
+    (one) => folder === one || folder.startsWith(`${one.replace(/\/$/, '')}/`),
+  );
 }
 
 /** Locks over restores, and whether anything runs queued jobs. */

@@ -1,6 +1,7 @@
 /** What lists say of the index they stand on: targets that were not reached, and clocks that are wrong. */
 import { formatAge } from '../../../src/engine/display-text.ts';
 import { indexState, type TargetStatus } from '../../../src/engine/index-state.ts';
+import { fromErrno } from '../../../src/errors.ts';
 import type { Line } from '../../dialogue.ts';
 import type { Draft } from './draft.ts';
 
@@ -14,10 +15,23 @@ export function targetNote({ context }: Draft): () => Line | undefined {
   return () => {
     if (performance.now() - madeMs >= REFRESH_MS) {
       madeMs = performance.now();
-      note = noteOf(indexState(context).targets);
+      note = lookedAt(context);
     }
     return note;
   };
+}
+
+function lookedAt(context: Draft['context']): Line | undefined {
+  try {
+    return noteOf(indexState(context).targets);
+  } catch (error) {
+    return { text: fromErrno(error, 'the index cannot be read').message, mark: 'bad' };
+  }
+}
+
+/** Told where a list stands, when the index cannot be read any more. */
+export function indexFault({ desk }: Draft): (message: string) => void {
+  return (message) => desk.dialogue.notice(`${message}: leave the list and open it again`, 'bad');
 }
 
 /** `! target 2 vault not reached, rows 3 h old`; undefined while all are young and were reached. */

@@ -5,7 +5,7 @@ import type { ListColumn, ListHead } from '../../dialogue.ts';
 import type { Mark } from '../../frame.ts';
 import { editFilter, filterText } from '../filter.ts';
 import { type Draft, scsiText, stampText } from './draft.ts';
-import { clockNote, REFRESH_MS, targetNote } from './list-notes.ts';
+import { clockNote, indexFault, REFRESH_MS, targetNote } from './list-notes.ts';
 import { chosenFilter, chosenText } from './pick-day.ts';
 import { FILTER_ACTION } from './pick-name.ts';
 import { pickRun } from './pick-run.ts';
@@ -25,7 +25,10 @@ export async function pickArchive(draft: Draft): Promise<StepEnd> {
     const answer = await desk.dialogue.list({
       title: `${chosenText(draft)}${draft.day ? `, ${draft.day}` : ''}${clockNote(draft)}`,
       filter: filterText(desk.filter),
-      source: browsedSource((text) => browser.archives(text === '' ? filter : { ...filter, [word]: text })),
+      source: browsedSource(
+        (text) => browser.archives(text === '' ? filter : { ...filter, [word]: text }),
+        indexFault(draft),
+      ),
       idOf: ({ id }) => id,
       columns: columnsFor(draft),
       markOf: ({ row }) => markOf(row),

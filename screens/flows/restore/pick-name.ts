@@ -4,7 +4,7 @@ import type { ListFilter } from '../../../src/engine/list-archives.ts';
 import type { ListAction, ListColumn } from '../../dialogue.ts';
 import { editFilter, filterText } from '../filter.ts';
 import { type Draft, stampText } from './draft.ts';
-import { clockNote, REFRESH_MS, targetNote } from './list-notes.ts';
+import { clockNote, indexFault, REFRESH_MS, targetNote } from './list-notes.ts';
 import { browsedSource, type Shown } from './sources.ts';
 import type { StepEnd } from './steps.ts';
 
@@ -62,19 +62,22 @@ export async function pickVm(draft: Draft): Promise<StepEnd> {
     },
     at: draft.vm && String(draft.vm.id),
     // Kept while the person walks to and fro.
-    marked: markedOf(draft),
-    plan: async (ids) => {
-      const list = draft.browser.vms({});
-      while (list.advance(PLAN_LOOK_MS));
-      const rows = ids.flatMap((id) => {
-        const at = list.indexOf(Number(id));
-        const row = at < 0 ? undefined : list.rows(at, 1)[0];
-        return row ? [row] : [];
-      });
-      const { planOf } = await import('../plan/plan.ts');
-      await planOf(draft.desk, rows);
-    },
+    ...(draft.by === 'vm' && { marked: markedOf(draft), plan: planner(draft) }),
   });
+}
+
+function planner(draft: Draft): (ids: readonly string[]) => Promise<void> {
+  return async (ids) => {
+    const list = draft.browser.vms({});
+    while (list.advance(PLAN_LOOK_MS));
+    const rows = ids.flatMap((id) => {
+      const at = list.indexOf(Number(id));
+      const row = at < 0 ? undefined : list.rows(at, 1)[0];
+      return row ? [row] : [];
+    });
+    const { planOf } = await import('../plan/plan.ts');
+    await planOf(draft.desk, rows);
+  };
 }
 
 const marks = new WeakMap<Draft, Set<string>>();
@@ -130,7 +133,7 @@ async function pick<Row extends VmListRow | DiskListRow>(
     const source = browsedSource<Row>((text) => {
       const filter = text === '' ? desk.filter : { ...desk.filter, [list.names]: text };
       return list.open(filter) as unknown as ReturnType<Parameters<typeof browsedSource<Row>>[0]>;
-    });
+    }, indexFault(draft));
     const answer = await desk.dialogue.list({
       title: `${list.title}${clockNote(draft)}`,
       filter: filterText(desk.filter),

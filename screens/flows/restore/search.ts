@@ -2,7 +2,7 @@
 import { SEARCH_MENU } from '../../../menus/tree.ts';
 import type { Desk } from '../../desk.ts';
 import { ToMainMenu } from '../../dialogue.ts';
-import { runFlow } from '../main-menu.ts';
+import { tellFailure } from '../tell-failure.ts';
 import { checkHeaders, chooseFulls, confirmArchives } from './check.ts';
 import { newDraft, type SearchBy } from './draft.ts';
 import { confirmRestore } from './final.ts';
@@ -20,14 +20,16 @@ export async function searchBy(desk: Desk): Promise<void> {
     if (chosen === undefined || chosen === 'quit') return;
     if (chosen === 'abort') throw new ToMainMenu();
     at = chosen;
-    if (chosen === 'vm' || chosen === 'disk') await restoreBy(desk, chosen);
-    if (chosen === 'vmx') await (await import('../vmx-only.ts')).vmxOnly(desk);
-    if (chosen === 'plans') await (await import('../plan/plan.ts')).plans(desk);
-    if (chosen === 'stub') await (await import('../stub.ts')).stub(desk);
-    if (chosen === 'background') {
-      await runFlow(desk, async () => (await import('../background.ts')).background);
-    }
+    await tellFailure(desk, 'That did not work', () => begin(desk, chosen));
   }
+}
+
+async function begin(desk: Desk, chosen: string): Promise<void> {
+  if (chosen === 'vm' || chosen === 'disk') await restoreBy(desk, chosen);
+  if (chosen === 'vmx') await (await import('../vmx-only.ts')).vmxOnly(desk);
+  if (chosen === 'plans') await (await import('../plan/plan.ts')).plans(desk);
+  if (chosen === 'stub') await (await import('../stub.ts')).stub(desk);
+  if (chosen === 'background') await (await import('../background.ts')).background(desk);
 }
 
 async function restoreBy(desk: Desk, by: SearchBy): Promise<void> {

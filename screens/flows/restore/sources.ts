@@ -1,5 +1,6 @@
 /** Rows for lists: those of the index, however many, and small ones that are at hand. */
 import type { BrowsedList } from '../../../src/engine/browsed-list.ts';
+import { PhdError } from '../../../src/errors.ts';
 import type { ListSource } from '../../dialogue.ts';
 
 /** A row of the index; null in the moment between its going and the next look. */
@@ -8,9 +9,13 @@ export interface Shown<Row> {
   row: Row | null;
 }
 
-/** `open` gives the list for a text that is being typed, '' for all. */
+/**
+ * `open` gives the list for a text that is being typed, '' for all. An index that cannot be read any more while it is
+ * shown leaves an empty list, and `onFault` is told why, once.
+ */
 export function browsedSource<Row extends { id: number }>(
   open: (text: string) => BrowsedList<Row>,
+  onFault: (message: string) => void,
 ): ListSource<Shown<Row>> {
   const opened = (text: string): BrowsedList<Row> => {
     const made = open(text);
@@ -18,19 +23,31 @@ export function browsedSource<Row extends { id: number }>(
     if (made.length.known === 0) made.firstPage(1);
     return made;
   };
-  let list = opened('');
+  let list: BrowsedList<Row> | undefined = opened('');
+  const guarded = <T>(look: (from: BrowsedList<Row>) => T, otherwise: T): T => {
+    if (list === undefined) return otherwise;
+    try {
+      return look(list);
+    } catch (error) {
+      if (!(error instanceof PhdError)) throw error;
+      list = undefined;
+      onFault(error.message);
+      return otherwise;
+    }
+  };
   return {
-    length: () => list.length,
+    length: () => list?.length ?? { known: 0, isExact: true },
     rows: (from, limit) =>
-      list
-        .rows(from, limit)
-        .map((row, at) => ({ id: row === null ? `gone ${from + at}` : String(row.id), row })),
-    indexOf: (id) => (/^\d+$/.test(id) ? list.indexOf(Number(id)) : -1),
-    advance: (budgetMs) => list.advance(budgetMs),
+      guarded((now) => now.rows(from, limit), []).map((row, at) => ({
+        id: row === null ? `gone ${from + at}` : String(row.id),
+        row,
+      })),
+    indexOf: (id) => (/^\d+$/.test(id) ? guarded((now) => now.indexOf(Number(id)), -1) : -1),
+    advance: (budgetMs) => guarded((now) => now.advance(budgetMs), false),
     find: (text) => {
-      list = opened(text);
+      list = guarded(() => opened(text), undefined);
     },
-    refresh: () => list.refresh(),
+    refresh: () => guarded((now) => now.refresh(), false),
   };
 }
 
