@@ -1,5 +1,6 @@
 /** What the list of jobs does to many of them at once. */
 import { formatCount } from '../../src/engine/display-text.ts';
+import { PhdError } from '../../src/errors.ts';
 import type { Job } from '../../src/model/job.ts';
 import type { Queue } from '../../src/queue/queue.ts';
 import type { Desk } from '../desk.ts';
@@ -55,8 +56,9 @@ export async function startUnlessDaemon(desk: Desk, queue: Queue, jobs: readonly
 
 export async function startWaiting(desk: Desk, queue: Queue, { id }: Job): Promise<void> {
   if (queue.job(id).state !== 'waiting') return desk.dialogue.notice(`Job ${id} does not wait.`);
-  const { requireUnlocked } = await import('../../src/queue/gate.ts');
-  requireUnlocked(queue.db, queue.job(id).kind);
+  const { lockText, locksHolding } = await import('../../src/queue/gate.ts');
+  const [lock] = locksHolding(queue.db, queue.job(id).kind);
+  if (lock) throw new PhdError('LOCKED', `${lockText(lock)}: L Locks clears it.`);
   const { startNow } = await import('../../src/queue/start-now.ts');
   await startNow(queue, [id], desk.env);
   desk.dialogue.notice(`Job ${id} starts now.`);
