@@ -245,9 +245,10 @@ class ArchiveSource extends OrderedSource implements ListSource<ArchiveListRow, 
   rowsOf(ids: readonly number[]): Map<number, ArchiveListRow> {
     const { index } = this.catalogue;
     const targets = new Map(index.targets().map((one) => [one.number, one]));
+    const mayHaveCopies = this.orders.archives?.hasCopies ?? true;
     const rows = listedRows(this.catalogue, index.archivesById(ids)).map((row) => ({
       ...row,
-      copies: index.copiesOf(row),
+      copies: mayHaveCopies ? index.copiesOf(row) : [row],
       staleSinceMs: staleSince(row, targets.get(row.targetNumber)),
       changedPercent: changedPercentOf(row),
     }));
