@@ -2,9 +2,11 @@
 import type { EngineContext } from '../../src/engine/context.ts';
 import type { IndexEvent, TargetIndexResult } from '../../src/engine/index-targets.ts';
 import type { Desk } from '../desk.ts';
-import { type Row, span } from '../frame.ts';
+import { fitted, type Row, span, wrap } from '../frame.ts';
+import type { Look } from '../look.ts';
 
 const LOOK_EVERY_MS = 500;
+const NAME_COLUMNS = 12;
 
 /** By hand: every folder of every target, since targets get refilled from tape. */
 export async function reindex(desk: Desk): Promise<void> {
@@ -61,7 +63,7 @@ async function watchIndex(desk: Desk, context: EngineContext, scope: 'old' | 'al
   try {
     await desk.dialogue.watch({
       title: scope === 'all' ? 'Re-index' : 'Looking for new archives',
-      rows: () => ({ rows: rowsOf(context, course) }),
+      rows: (columns) => ({ rows: rowsOf(context, course, columns, desk.look) }),
       refreshMs: LOOK_EVERY_MS,
       ...(scope === 'old' && { isOver: () => (course.isOver ? 'over' : undefined) }),
     });
@@ -75,24 +77,26 @@ async function watchIndex(desk: Desk, context: EngineContext, scope: 'old' | 'al
   }
 }
 
-function rowsOf(context: EngineContext, course: Course): Row[] {
-  const rows = context.config.targets.map(({ number, name, transport }): Row => {
-    const event = course.events.get(number);
+function rowsOf(context: EngineContext, course: Course, columns: number, look: Look): Row[] {
+  const rows = context.config.targets.flatMap(({ number, name, transport }): Row[] => {
+    const what = `${String(number).padStart(4)} ${fitted(name, NAME_COLUMNS, look)} ${transport.padEnd(5)}`;
     const result = course.results.get(number);
-    const what = `${String(number).padStart(4)} ${name.padEnd(12)} ${transport.padEnd(5)}`;
-    if (result !== undefined) return [span(what), span(` ${endText(result)}`, result.error ? 'bad' : 'good')];
-    if (event === undefined) return [span(`${what} waiting for its list`)];
-    const { foldersDone, foldersTotal, archiveCount } = event;
-    const percent = foldersTotal === 0 ? 0 : Math.floor((100 * foldersDone) / foldersTotal);
-    return [
-      span(
-        `${what} ${String(percent).padStart(3)}%, ${foldersDone} of ${foldersTotal} folders, ${archiveCount} archives`,
-      ),
-    ];
+    const text = result === undefined ? courseText(course.events.get(number)) : endText(result);
+    const mark = result === undefined ? 'plain' : result.error === null ? 'good' : 'bad';
+    const lines = wrap(text, Math.max(20, columns - what.length - 1), look);
+    const indent = ' '.repeat(what.length);
+    return lines.map((line, at) => [span(at === 0 ? what : indent), span(` ${line}`, mark)]);
   });
   if (course.fault !== undefined) rows.push([], [span(course.fault, 'bad')]);
   if (course.isOver) rows.push([], [span('Done. Esc goes back.')]);
   return rows;
+}
+
+function courseText(event: IndexEvent | undefined): string {
+  if (event === undefined) return 'waiting for its list';
+  const { foldersDone, foldersTotal, archiveCount } = event;
+  const percent = foldersTotal === 0 ? 0 : Math.floor((100 * foldersDone) / foldersTotal);
+  return `${String(percent).padStart(3)}%, ${foldersDone} of ${foldersTotal} folders, ${archiveCount} archives`;
 }
 
 function endText({ outcome, folderCount, archiveCount, strayEntries, error }: TargetIndexResult): string {
@@ -100,6 +104,9 @@ function endText({ outcome, folderCount, archiveCount, strayEntries, error }: Ta
   const stray = strayEntries > 0 ? `, ${strayEntries} stray names skipped` : '';
   const figures = `${folderCount} folders, ${archiveCount} archives${stray}`;
   if (outcome === 'complete') return `done: ${figures}`;
-  if (outcome === 'partial') return `in part: ${figures}; ${error?.message ?? 'the list may be cut'}`;
-  return `not reached: ${error?.message ?? 'unknown'}`;
+  // The row names the target already.
+  const why = error?.message.replace(/^target \d+ \([^)]*\): /, '');
+  return outcome === 'partial'
+    ? `in part: ${figures}; ${why ?? 'the list may be cut'}`
+    : `not reached: ${why}`;
 }

@@ -63,14 +63,9 @@ export async function checkHeaders(draft: Draft): Promise<StepEnd> {
   const withFulls = draft.by !== 'vmx';
   const title = withFulls ? 'Fetching the headers of both archives' : 'Fetching the header';
   try {
-    const checked = await desk.dialogue.busy(title, async (signal, say) => {
-      const all: CheckedArchive[] = [];
-      for (const row of rows) {
-        all.push(
-          await firstThatAnswers(row, (text) => checkArchive(context, text, { withFulls, signal, say })),
-        );
-      }
-      return all;
+    const checked = await desk.dialogue.busy(title, (signal, say) => {
+      const check = (archive: string) => checkArchive(context, archive, { withFulls, signal, say });
+      return orGivenUp(signal, checkAll(rows, check));
     });
     if (checked === undefined) return 'back';
     for (const [at, one] of checked.entries()) {
@@ -89,6 +84,23 @@ export async function checkHeaders(draft: Draft): Promise<StepEnd> {
     ]);
     return 'back';
   }
+}
+
+async function checkAll(
+  rows: readonly ArchiveListRow[],
+  check: (archive: string) => Promise<CheckedArchive>,
+): Promise<CheckedArchive[]> {
+  const all: CheckedArchive[] = [];
+  for (const row of rows) all.push(await firstThatAnswers(row, check));
+  return all;
+}
+
+/** A person who gives up does not wait for the time-out of a dead line. */
+function orGivenUp<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  const givenUp = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(new PhdError('CANCELLED', 'given up')), { once: true });
+  });
+  return Promise.race([work, givenUp]);
 }
 
 /** Copies, the nearest first; the reason of the first that failed if none answers. */
