@@ -11,8 +11,8 @@ import type { BrowseResult } from './browse-lists.ts';
 import { median } from './samples.ts';
 
 const RUNS_OF_A_VM = 4;
-const ARCHIVES_OF_A_VM = 2 * RUNS_OF_A_VM + 2;
-const TARGETS = [1, 2, 3].map((number) => ({
+export const ARCHIVES_OF_A_VM = 2 * RUNS_OF_A_VM + 2;
+export const TARGETS = [1, 2, 3].map((number) => ({
   number,
   name: `target ${number}`,
   transport: 'vmfs' as const,
@@ -52,7 +52,7 @@ export function measureNameFilter(folder: string, rowCount: number): FilterResul
   try {
     const vmCount = Math.ceil(rowCount / ARCHIVES_OF_A_VM);
     const startedMs = performance.now();
-    fill(file, vmCount);
+    fillIndex(file, vmCount);
     const fillSeconds = (performance.now() - startedMs) / 1000;
     const index = IndexDb.open(file);
     try {
@@ -77,7 +77,8 @@ function browseLists(folder: string): BrowseResult {
   return JSON.parse(execFileSync(process.execPath, [script, folder], { encoding: 'utf8' })) as BrowseResult;
 }
 
-function fill(file: string, vmCount: number): void {
+/** Writes an index as a listing of three targets does. */
+export function fillIndex(file: string, vmCount: number): void {
   const index = IndexDb.open(file);
   index.syncTargets(TARGETS);
   process.stderr.write(`filling an index with ${vmCount * ARCHIVES_OF_A_VM} archives ... `);

@@ -8,8 +8,10 @@ import { fileURLToPath } from 'node:url';
 import headless from '@xterm/headless';
 import { type IPty, spawn } from 'node-pty';
 
-/** Entry of the built program. */
-export const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
+/** Entry of the built program; this file may be part of what is built itself. */
+export const MAIN = fileURLToPath(
+  new URL(import.meta.url.endsWith('.ts') ? '../../dist/src/main.js' : '../../src/main.js', import.meta.url),
+);
 /** Generous: machines that run tests are busy. */
 const PATIENCE_MS = 30_000;
 /** A repaint that differs so long is different. */
@@ -116,6 +118,7 @@ export class ConsolePty {
   readonly #exited: Promise<ExitStatus>;
   #status: ExitStatus | undefined;
   #bytes: Buffer[] = [];
+  #received = 0;
   /** Chunks that the emulator has not parsed yet. */
   #unparsed = 0;
   /** While a full repaint is awaited: what stood there before the cursor went home, and then before the clearing. */
@@ -263,6 +266,14 @@ export class ConsolePty {
     await this.#until(isWhole, 'a whole frame', timeoutMs);
   }
 
+  /** Nothing has come for so long: for programs whose frames have no end that can be told, in benches. */
+  async waitForQuiet(quietMs: number): Promise<void> {
+    for (let seen = -1; seen !== this.#received; ) {
+      seen = this.#received;
+      await new Promise((resolve) => setTimeout(resolve, quietMs));
+    }
+  }
+
   /** Waits until the bytes that came since `forgetBytes` hold this text. */
   async waitForBytes(text: string, timeoutMs = PATIENCE_MS): Promise<void> {
     const wanted = Buffer.from(text);
@@ -346,6 +357,7 @@ export class ConsolePty {
 
   #take(data: Buffer): void {
     this.#bytes.push(data);
+    this.#received += data.length;
     this.#unparsed++;
     this.#emulator.write(data, () => {
       this.#unparsed--;
