@@ -150,7 +150,8 @@ function scan(task: Extract<Task, { kind: 'scan' }>): TaskResult {
       digestOf(block).copy(digests, (from + index) * DIGEST_BYTES);
     });
     const bytes = views.reduce((sum, block) => sum + block.length, 0);
-    region.add(slots[task.slot]!.raw.subarray(0, bytes), isAllZero);
+    if (isAllZero) region.addZeros(bytes);
+    else region.add(slots[task.slot]!.raw.subarray(0, bytes));
   }
   return { digests, regionDigest: region.finish() };
 }
@@ -162,11 +163,15 @@ function hashOfZeros(bytes: number): Hash {
   let prefix = zeroPrefixes.get(bytes);
   if (!prefix) {
     prefix = createHash('sha256');
-    for (let left = bytes; left > 0; left -= blockBytes)
-      prefix.update(zeroBlock.subarray(0, Math.min(left, blockBytes)));
+    updateWithZeros(prefix, bytes);
     zeroPrefixes.set(bytes, prefix);
   }
   return prefix.copy();
+}
+
+function updateWithZeros(hash: Hash, bytes: number): void {
+  for (let left = bytes; left > 0; left -= blockBytes)
+    hash.update(zeroBlock.subarray(0, Math.min(left, blockBytes)));
 }
 
 /** Running digest of one region; a region of zeros has the zero mark. */
@@ -175,13 +180,15 @@ class RegionDigest {
   #hash: Hash | undefined;
   #leadingZeroBytes = 0;
 
-  add(bytes: Buffer, isAllZero: boolean): void {
-    if (!this.#hash && isAllZero) {
-      this.#leadingZeroBytes += bytes.length;
-      return;
-    }
+  /** `bytes` that are not all zero. */
+  add(bytes: Buffer): void {
     this.#hash ??= hashOfZeros(this.#leadingZeroBytes);
     this.#hash.update(bytes);
+  }
+
+  addZeros(bytes: number): void {
+    if (!this.#hash) this.#leadingZeroBytes += bytes;
+    else updateWithZeros(this.#hash, bytes);
   }
 
   finish(): Buffer {
@@ -193,11 +200,11 @@ class RegionDigest {
 let runningRegion = new RegionDigest();
 
 function hashRegion(task: Extract<Task, { kind: 'region' }>): TaskResult {
-  runningRegion.add(slots[task.slot]!.raw.subarray(0, task.bytes), task.isZero);
+  if (task.isFirst) runningRegion = new RegionDigest();
+  runningRegion.addZeros(task.zeroBytesBefore);
+  if (task.bytes > 0) runningRegion.add(slots[task.slot]!.raw.subarray(0, task.bytes));
   if (!task.isLast) return {};
-  const regionDigest = runningRegion.finish();
-  runningRegion = new RegionDigest();
-  return { regionDigest };
+  return { regionDigest: runningRegion.finish() };
 }
 
 /** Writes blocks that are good, a run at a time; null marks a bad one. */

@@ -1,5 +1,5 @@
 /** Reads a disk once, in order: digests of blocks and regions, and members or frames if asked for. */
-import { DIGEST_BYTES, type Geometry, isZeroMark, REGION_BLOCKS } from '../archive/geometry.ts';
+import { DIGEST_BYTES, type Geometry, isZeroMark, REGION_BLOCKS, ZERO_MARK } from '../archive/geometry.ts';
 import { throwIfAborted } from '../errors.ts';
 import type { BlockPool } from './pool.ts';
 import { BATCH_BLOCKS, type Packing, type Slot, type TaskResult } from './tasks.ts';
@@ -59,6 +59,7 @@ export async function* scanDisk(
   const source = Symbol.asyncIterator in blocks ? blocks[Symbol.asyncIterator]() : blocks[Symbol.iterator]();
   const started: Started[] = [];
   const releases = new Set<Promise<unknown>>();
+  const region: RunningRegion = { zeroBytes: 0, hasData: false };
   const start = async (): Promise<boolean> => {
     const next = await source.next();
     if (next.done) return false;
@@ -87,7 +88,7 @@ export async function* scanDisk(
         pool.release(head.slot);
         throw error;
       });
-      yield await finish(pool, disk, head, result, options, releases);
+      yield await finish(pool, disk, head, result, options, region, releases);
     }
   } finally {
     await Promise.allSettled(started.map((batch) => batch.result));
@@ -96,12 +97,19 @@ export async function* scanDisk(
   }
 }
 
+/** The region under way, whose digest the pool keeps: zeros not yet told to it, and whether it holds anything else. */
+interface RunningRegion {
+  zeroBytes: number;
+  hasData: boolean;
+}
+
 async function finish(
   pool: BlockPool,
   disk: OpenDisk,
   batch: Started,
   result: TaskResult,
   options: ScanOptions,
+  region: RunningRegion,
   releases: Set<Promise<unknown>>,
 ): Promise<ScannedBatch> {
   const digests = Buffer.from(result.digests as Uint8Array);
@@ -124,13 +132,28 @@ async function finish(
   }
   const last = batch.blocks.at(-1) as number;
   const isLast = (last + 1) % REGION_BLOCKS === 0 || last + 1 === disk.geometry.blockCount;
+  const isZero = isAllZero(digests);
+  const isFirst = !region.hasData;
+  if (isZero) region.zeroBytes += rawBytes;
+  else region.hasData = true;
+  if (isZero && !(isLast && region.hasData)) {
+    pool.release(batch.slot);
+    if (isLast) {
+      scanned.regionDigest = Buffer.from(ZERO_MARK);
+      region.zeroBytes = 0;
+    }
+    return scanned;
+  }
   const hashed = pool.runInOrder({
     kind: 'region',
     slot: batch.slot.index,
-    bytes: rawBytes,
-    isZero: isAllZero(digests),
+    zeroBytesBefore: region.zeroBytes,
+    bytes: isZero ? 0 : rawBytes,
+    isFirst,
     isLast,
   });
+  region.zeroBytes = 0;
+  if (isLast) region.hasData = false;
   const released = hashed.then(
     () => pool.release(batch.slot),
     () => pool.release(batch.slot),

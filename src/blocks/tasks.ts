@@ -35,8 +35,19 @@ export type Task =
   | ({ kind: 'pack'; packing: Packing | null } & DiskBlocks)
   /** Read a whole region, a batch at a time, and digest its blocks and the region itself. */
   | { kind: 'scan'; slot: number; fd: number; diskBytes: number; firstBlock: number; count: number }
-  /** Hash what lies in `raw` into the running region digest. One worker does all of these, in order. */
-  | { kind: 'region'; slot: number; bytes: number; isZero: boolean; isLast: boolean }
+  /**
+   * Hash so many zeros, then what lies in `raw`, into the running region digest. One worker does all of these, in
+   * order. A region of zeros alone needs none.
+   */
+  | {
+      kind: 'region';
+      slot: number;
+      zeroBytesBefore: number;
+      bytes: number;
+      /** First of its region: what a scan that was given up left behind is dropped. */
+      isFirst: boolean;
+      isLast: boolean;
+    }
   /** Check members in `packed` (one after the other) and write their blocks to the disk. */
   | ({
       kind: 'unpack';
