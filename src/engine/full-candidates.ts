@@ -9,6 +9,7 @@ import { requireNamedRightly } from './archive-name-check.ts';
 import { type ArchivePlace, placePath, placeText } from './archive-place.ts';
 import { archiveRef } from './choose-run.ts';
 import type { EngineContext } from './context.ts';
+import { headerOf } from './delta-header.ts';
 import { loadMaps, type OpenDelta, openDelta } from './delta-reader.ts';
 import { isOpenFull, type OpenFull, openFull, type StreamFull } from './full-reader.ts';
 import { passphrasesToRead } from './passphrase-order.ts';
@@ -121,10 +122,19 @@ async function checkDelta(look: Look, place: ArchivePlace): Promise<Checked> {
   const { opening } = look;
   const delta = await openNamedDelta(opening, place);
   const facts = factsOf(delta);
+  keepHeader(opening, delta);
   if (!look.withFulls) return { ...facts, fulls: [] };
   const digest = await fullDigestOf(opening, delta);
   const places = await fullCandidates(opening, place, delta);
   return { ...facts, fulls: await candidatesOf(look, places, (full) => faultOfFull(full, facts, digest)) };
+}
+
+/** What was read is kept for lists: archives of far targets are known by name alone until then. */
+function keepHeader({ ctx }: Opening, { place, manifest }: OpenDelta): void {
+  const row = ctx.index.archiveAt(place.storage.number, place.folder, place.file);
+  if (row !== undefined && row.header === null && row.sizeBytes === place.sizeBytes) {
+    ctx.index.recordHeader(row.id, headerOf(manifest));
+  }
 }
 
 /** A FULL restores through its empty DELTA if that is there; its copies are what can be chosen among. */

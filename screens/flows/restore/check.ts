@@ -4,7 +4,7 @@ import { formatBytes } from '../../../src/engine/display-text.ts';
 import type { CheckedArchive, FullCandidate } from '../../../src/engine/full-candidates.ts';
 import { PhdError } from '../../../src/errors.ts';
 import type { Line, ListColumn } from '../../dialogue.ts';
-import { archiveText, type Draft, scsiText, stampText } from './draft.ts';
+import { archiveText, type Draft, nearestOf, scsiText, stampText } from './draft.ts';
 import { rowSource } from './sources.ts';
 import type { StepEnd } from './steps.ts';
 
@@ -26,9 +26,11 @@ export async function confirmArchives(draft: Draft): Promise<StepEnd> {
 
 /** Where the archive lies, for people who log in there. */
 function placeLines({ context }: Draft, row: ArchiveListRow): string[] {
-  const target = context.config.targets.find(({ number }) => number === row.targetNumber);
-  const { targetNumber, targetName, transport, folder, file } = row;
-  const where = `target ${targetNumber} (${targetName}), ${transport}`;
+  const { targetNumber, targetName, transport, folder, file } = nearestOf(row);
+  const target = context.config.targets.find(({ number }) => number === targetNumber);
+  const others = row.copies.filter((copy) => copy.targetNumber !== targetNumber);
+  const also = others.length === 0 ? '' : ` (also on ${others.map((copy) => copy.targetNumber).join(', ')})`;
+  const where = `target ${targetNumber} (${targetName})${also}, ${transport}`;
   const host = target?.host ?? null;
   const account = host === null ? 'this host' : `host ${host}, user ${target?.user ?? '(none)'}`;
   const path = [target?.path, folder, file].filter(Boolean).join('/');

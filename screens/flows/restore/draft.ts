@@ -79,6 +79,11 @@ export function archiveText(row: { targetNumber: number; folder: string; file: s
   return `${row.targetNumber}:${row.folder}/${row.file}`;
 }
 
+/** The copy that is fetched: the nearest one. */
+export function nearestOf(row: ArchiveListRow): ArchiveListRow['copies'][number] {
+  return row.copies[0] ?? row;
+}
+
 /** `2026-11-20 14:20` */
 export function stampText(stamp: string): string {
   return stamp.replace('T', ' ');

@@ -4,7 +4,7 @@ import { formatAge, formatBytes } from '../../../src/engine/display-text.ts';
 import type { ListColumn, ListHead } from '../../dialogue.ts';
 import type { Mark } from '../../frame.ts';
 import { editFilter, filterText } from '../filter.ts';
-import { type Draft, scsiText, stampText } from './draft.ts';
+import { type Draft, nearestOf, scsiText, stampText } from './draft.ts';
 import { clockNote, indexFault, REFRESH_MS, targetNote } from './list-notes.ts';
 import { chosenFilter, chosenText } from './pick-day.ts';
 import { FILTER_ACTION } from './pick-name.ts';
@@ -84,7 +84,7 @@ function columnsFor(draft: Draft): ListColumn<Shown<ArchiveListRow>>[] {
       title: 'tgt',
       columns: 4,
       text: of(
-        ({ targetNumber, copies }) => `${targetNumber}${copies.length > 1 ? `+${copies.length - 1}` : ''}`,
+        (row) => `${nearestOf(row).targetNumber}${row.copies.length > 1 ? `+${row.copies.length - 1}` : ''}`,
       ),
     },
     { title: 'size', columns: 7, align: 'right', text: of(({ sizeBytes }) => formatBytes(sizeBytes)) },
