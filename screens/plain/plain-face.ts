@@ -98,10 +98,9 @@ export class PlainFace implements Dialogue {
   }: AskSpec): Promise<string | undefined> {
     this.#printQuestion(title, lines);
     const shown = preset === '' || isSecret ? '' : ` [${preset}]`;
+    const asked = `${question.replace(/:\s*$/, '')}${shown}: `;
     for (;;) {
-      const line = isSecret
-        ? await this.#talk.secret(`${question}: `)
-        : await this.#talk.question(`${question}${shown}: `);
+      const line = isSecret ? await this.#talk.secret(asked) : await this.#talk.question(asked);
       if (line === undefined) return undefined;
       const said = isSecret ? undefined : plainAction([PLAIN_ASK], line)?.action;
       if (said === 'back') return undefined;

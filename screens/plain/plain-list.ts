@@ -10,7 +10,7 @@ import { type ListAnswer, type ListSpec, ToMainMenu } from '../dialogue.ts';
 import { bodyLine, headLine, layOut } from '../full/list-view.ts';
 import type { PlainTalk } from './talk.ts';
 
-/** A page waits so long for the count to become exact. */
+/** A page waits so long for the count and for figures that are read behind it: a printed line cannot change. */
 const COUNT_BUDGET_MS = 50;
 const COUNT_SLICES = 5;
 /** Rows that may be marked by one word. */
@@ -178,7 +178,8 @@ export class PlainList<T> {
     const rows = source.rows(this.#top, this.#talk.pageRows);
     if (this.#at < this.#top || this.#at >= this.#top + rows.length) this.#at = this.#top;
     const found = this.#found === '' ? '' : ` [/${this.#found}]`;
-    this.#talk.head(`${title}${filter ? ` [${filter}]` : ''}${found}: ${this.#figures(rows.length)}`);
+    const shown = `${title}${filter ? ` [${filter}]` : ''}${found}`;
+    this.#talk.head(`${shown}${shown.endsWith('?') ? '' : ':'} ${this.#figures(rows.length)}`);
     const said = note?.();
     if (said !== undefined) this.#talk.print(said);
     for (const { key, label } of heads) this.#talk.print(`  ${key.toUpperCase()}  ${label}`);
@@ -191,7 +192,8 @@ export class PlainList<T> {
     const { look } = this.#talk;
     const wide = String(this.#top + rows.length).length;
     const layout = layOut(columns, this.#talk.columns - wide - 3);
-    this.#talk.print(`${' '.repeat(wide + 3)}${headLine(layout, look)}`);
+    const titles = headLine(layout, look);
+    if (titles.trim() !== '') this.#talk.print(`${' '.repeat(wide + 3)}${titles}`);
     for (const [at, row] of rows.entries()) {
       const number = this.#top + at;
       const marker = number === this.#at ? '>' : ' ';
@@ -211,18 +213,19 @@ export class PlainList<T> {
 
   #count(): void {
     const { source } = this.#spec;
-    for (let slice = 0; slice < COUNT_SLICES && !source.length().isExact; slice++) {
+    for (let slice = 0; slice < COUNT_SLICES; slice++) {
       if (!source.advance?.(COUNT_BUDGET_MS)) return;
     }
   }
 
   /** Letters of the list and what turns its pages, so that none has to ask for help. */
   #promptText(): string {
-    const { actions = [] } = this.#spec;
+    const { heads = [], actions = [] } = this.#spec;
     const own = actions.map(({ key, footer }) => `${key.toUpperCase()} ${footer}`);
     const { known } = this.#spec.source.length();
     const pages = known > this.#talk.pageRows ? ['Enter next page'] : [];
-    return ['Number', ...own, ...pages, 'b back', '? help'].join(', ');
+    const row = heads.length > 0 ? 'Number or letter' : 'Number';
+    return [row, ...own, ...pages, 'b back', '? help'].join(', ');
   }
 
   /** Words whose letter the list needs for itself are known by their long form. */

@@ -64,7 +64,7 @@ describe('a plan over several VMs', () => {
     expect(plan).toMatch(/> 1 Crm +2026-\S+ \S+ +\S+ \S+ +\S+\/vmfs\/Crm/);
     expect(plan).toMatch(/^[\d.]+ [KMGT]?B of [\d.]+ [KMGT]B free at \S+vmfs$/m);
     expect(await console_.answer(LIST, 'x')).toMatch(/1 Web[\s\S]*2 Crm/);
-    await answerAll([MENU, 'copy of the vm'], [LIST, 'f'], [LIST, 's']);
+    await answerAll([MENU, 'copy of the vm'], [LIST, 'f'], [LIST, 'w']);
     await answerAll(['Under which name?: ', '../evil']);
     await console_.sees('! letters, digits');
     await answerAll(['Under which name?: ', 'site one'], [LIST, 'r']);
@@ -106,7 +106,7 @@ describe('a plan over several VMs', () => {
   it('tries again what failed in its last run, also another day', async () => {
     await toVmList();
     await answerAll([LIST, 'p 2'], ['T type a path, b back, ? help> ', '1']);
-    await answerAll([LIST, 's'], ['Under which name?: ', 'mail']);
+    await answerAll([LIST, 'w'], ['Under which name?: ', 'mail']);
     const folder = readdirSync(tale.path('one')).find((name) => name.includes('-Mail.')) ?? '';
     await console_.sees('Restore now');
     renameSync(tale.path('one', folder), tale.path('away'));
@@ -156,7 +156,7 @@ describe('a plan over several VMs', () => {
     screen.press('esc');
     await screen.waitFor('This plan is not saved.');
     screen.press('n');
-    await screen.waitFor('Restore in the background');
+    await screen.waitFor('Submit to the background');
   });
 
   it('is deleted on a yes', async () => {

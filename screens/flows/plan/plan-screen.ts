@@ -12,7 +12,7 @@ import { faultOf, lookAgain, neededBytes, type PlanDraft, type PlanEntry, planTe
 import { retryLastRun, startPlan } from './plan-start.ts';
 
 const ACTIONS: readonly ListAction[] = [
-  { key: 's', id: 'save', footer: 'save', help: 'save the plan under a name' },
+  { key: 'w', id: 'save', footer: 'save', help: 'save the plan under a name' },
   { key: 'u', id: 'up', footer: 'up', help: 'the VM is restored earlier' },
   { key: 'd', id: 'down', footer: 'down', help: 'the VM is restored later' },
   { key: 'v', id: 'volume', footer: 'volume', help: 'another volume and folder for this VM' },
@@ -63,7 +63,7 @@ export async function openPlan(desk: Desk, plan: RestorePlan, name: string | und
       markOf: (entry) => (faultOf(draft, entry) === null ? 'plain' : 'bad'),
       heads: [
         { key: 'r', id: 'now', label: 'Restore now, and watch it' },
-        { key: 'g', id: 'background', label: 'Restore in the background' },
+        { key: 's', id: 'background', label: 'Submit to the background' },
       ],
       actions: failed.length > 0 ? [RETRY, ...ACTIONS] : ACTIONS,
       note: () => roomLine(draft, failed.length),
