@@ -56,6 +56,28 @@ describe('cut at each byte', () => {
   });
 });
 
+describe('Escape', () => {
+  it('is a key when nothing follows in time; the rest of a sequence that comes after that is dropped', async () => {
+    const one = await openScreen({ env: { ESCDELAY: '20' } });
+    await one.send('l', '\x1b');
+    while (!one.text.includes('answer: list: back')) await one.settle();
+    const before = one.picture();
+    await one.send('[', 'B');
+    expect(one.picture()).toBe(before);
+    await one.send('\x1b[B');
+    expect(one.text).toContain('> Y  Yes or no');
+  });
+
+  it('leaves a finder, then the list', async () => {
+    const one = await openScreen({ env: { ESCDELAY: '20' } });
+    await one.send('l', '/', '003', '\x1b');
+    while (!one.text.includes('1/40')) await one.settle();
+    expect(one.text).not.toContain('[/003]');
+    await one.send('\x1b');
+    while (!one.text.includes('answer: list: back')) await one.settle();
+  });
+});
+
 describe('questions that destroy', () => {
   it('are not answered by what was typed before they were seen', async () => {
     for (const typed of ['dy', 'd\x1b[D\r', 'd\r', 'dyyyy', 'dn']) {
