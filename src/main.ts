@@ -21,6 +21,7 @@ import { registerTarget } from './cli/target-command.ts';
 import { registerVerify } from './cli/verify-command.ts';
 import { registerVmx } from './cli/vmx-command.ts';
 import { PROGRAM } from './engine/version.ts';
+import { fromErrno, type PhdError } from './errors.ts';
 
 /** Every command file, in the order of the help. */
 const REGISTRARS: ((program: Command, cli: Cli) => void)[] = [
@@ -111,19 +112,30 @@ export async function main(
   return cli.run(program, words);
 }
 
-/** A reader that went away (`phd list | head`) ends the program without a word. */
-function endQuietlyOnBrokenPipe(stream: NodeJS.WriteStream): void {
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0);
-    throw error;
+/** Commands that only tell; every other does work that must not end because nobody reads what it says. */
+const TELLING: readonly (string | undefined)[] = ['list', 'log', 'jobs', 'keys', 'help', 'config'];
+
+/**
+ * A reader that went away (`phd list | head`) ends a command that only tells, without a word. Another goes on to its
+ * end and its own status. Returns what befell standard output otherwise, such as a full disk, if anything did.
+ */
+function surviveStreams(command: string | undefined): () => PhdError | undefined {
+  let lost: PhdError | undefined;
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    const isGone = error.code === 'EPIPE';
+    if (!isGone) lost ??= fromErrno(error, 'cannot write to standard output');
+    if (isGone && (command === undefined || TELLING.includes(command))) process.exit(0);
   });
+  // There is nowhere left to tell that standard error is lost.
+  process.stderr.on('error', () => {});
+  return () => lost;
 }
 
 async function runProcess(): Promise<void> {
   process.umask(0o077);
   const { stdin, stdout, stderr } = process;
-  endQuietlyOnBrokenPipe(stdout);
-  endQuietlyOnBrokenPipe(stderr);
+  const words = process.argv.slice(2);
+  const lostOutput = surviveStreams(words.find((word) => !word.startsWith('-')));
   const abort = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
@@ -131,7 +143,12 @@ async function runProcess(): Promise<void> {
       abort.abort();
     });
   }
-  process.exitCode = await main(process.argv.slice(2), process.env, { stdin, stdout, stderr }, abort.signal);
+  const status = await main(words, process.env, { stdin, stdout, stderr }, abort.signal);
+  // A failed write is told one turn later.
+  await new Promise((told) => setImmediate(told));
+  const lost = lostOutput();
+  if (lost !== undefined && words.length > 0) stderr.write(`phd: ${lost.message}\n`);
+  process.exitCode = status === 0 && lost !== undefined ? lost.exitStatus : status;
 }
 
 if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
