@@ -10,10 +10,9 @@ import { askTarget, NEW_TARGET, settingsOf, showTargetTest, type TargetAnswers }
 /** Where VMs lie on the hosts that phd began on. */
 const USUAL_DATASTORE = '/vmfs/volumes';
 
-/** Guides where no target is configured; returns when there is one or the person wants the main menu. */
+/** Asked where no target is configured; returns when there is one or the person wants the main menu. */
 export async function firstStart(desk: Desk): Promise<void> {
-  const { file, hasTargets } = await findConfiguration(desk.env);
-  if (hasTargets) return;
+  const { file } = await findConfiguration(desk.env);
   for (;;) {
     const chosen = await desk.dialogue.menu(FIRST_MENU, {
       lines: () => [`No target is set up yet (${file}).`],

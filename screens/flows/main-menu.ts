@@ -26,7 +26,7 @@ export async function mainMenu(desk: Desk): Promise<void> {
     try {
       if (isFirst) {
         isFirst = false;
-        await runFlow(desk, async () => (await import('./first-start.ts')).firstStart);
+        await runFlow(desk, async () => await guideIfNeeded(desk));
       }
       void desk.refreshState();
       const chosen = await desk.dialogue.menu(MAIN_MENU, { at });
@@ -39,6 +39,13 @@ export async function mainMenu(desk: Desk): Promise<void> {
       if (!(error instanceof ToMainMenu)) throw error;
     }
   }
+}
+
+/** The guide of the first start, loaded only where no target is configured. */
+async function guideIfNeeded(desk: Desk): Promise<Flow> {
+  const { findConfiguration } = await import('../../src/engine/first-configuration.ts');
+  const { hasTargets } = await findConfiguration(desk.env);
+  return hasTargets ? async () => undefined : (await import('./first-start.ts')).firstStart;
 }
 
 /** One flow: what it throws becomes a message, and the console goes on. */

@@ -159,6 +159,19 @@ describe('a plan over several VMs', () => {
     await screen.waitFor('Submit to the background');
   });
 
+  it('is not deleted by what was typed before the question could be read', async () => {
+    const screen = open({ args: ['--plain'], env: tale.home.env });
+    await screen.waitFor('help>');
+    screen.type('e\rc\rp\r');
+    await screen.waitFor('mail');
+    screen.type('d 1\ryes\ryes\r');
+    await screen.waitFor('Delete this plan? (yes/no) [no]:');
+    screen.type('\r');
+    await screen.waitFor((rows) => rows.filter((row) => row.includes('Restore plans')).length > 1);
+    screen.type('b\rq\r');
+    expect(readdirSync(tale.path('plans'))).toContain('mail.yaml');
+  });
+
   it('is deleted on a yes', async () => {
     await toPlans();
     await answerAll([LIST, 'd 3'], ['Delete this plan? (yes/no) [no]: ', 'yes'], [LIST, 'b']);
