@@ -2,8 +2,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, truncateSync } from 'node:fs';
 import path from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
-import { closeAll } from '../support/console-pty.ts';
+import { closeAll, open } from '../support/console-pty.ts';
 import { makePatternImage } from '../support/disk-images.ts';
 import { flipByte, fullBlock, HOOK_TIMEOUT_MS, MIB, namesIn, only, Tale } from '../tales/tale.ts';
 import { atMainMenu, go, type Move, toArchives } from './flows-restore-stage.ts';
@@ -312,6 +313,87 @@ it(
     const one = await atMainMenu(tale);
     await go(one, [...toArchives('busy')]);
     await go(one, [row(1), [['enter'], 'Is this the archive?'], [['y'], /names agree only|has no end/]]);
+  },
+  TALE_MS,
+);
+
+it(
+  'a FULL of another program restores only after UNPROVED was typed, and is called so',
+  async () => {
+    const content = readFileSync(path.join(tale.datastore, 'wrong', 'wrong-flat.vmdk'));
+    const uuid = 'aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee';
+    tale.home.write(`one/2019.05.05-old.${uuid}/00-old.vmdk.gz-190505-0505.phd`, gzipSync(content));
+    await tale.phd(['index', '--force']);
+    const one = await atMainMenu(tale);
+    await go(one, [
+      ...toArchives('old'),
+      row(1),
+      [['enter'], 'Is this the archive?'],
+      [['y'], 'has no empty DELTA'],
+      [['enter'], 'Type UNPROVED'],
+      ['UNPROVED\r', 'Which FULL'],
+      [['enter'], 'Location to restore to'],
+      ...intoNewFolder('unproved'),
+    ]);
+    expect(one.text).toContain('how much is needed is not known');
+    await go(one, [[['r'], 'UNPROVED']]);
+    expect(readFileSync(path.join(tale.datastore, 'unproved', 'old-flat.vmdk')).equals(content)).toBe(true);
+  },
+  TALE_MS,
+);
+
+it(
+  'a disk that another job writes, and a lock over restores, are told before anything is queued',
+  async () => {
+    const folder = path.join(tale.datastore, 'twice');
+    mkdirSync(folder);
+    await tale.phd(['restore', deltas.wrong ?? '', '--to', folder, '--background']);
+    await tale.phd(['locks', 'stop', '--restore']);
+    const one = open({ args: ['--thin'], env: tale.home.env });
+    await one.waitFor('Main menu');
+    await go(one, [
+      ...toArchives('wrong'),
+      row(2),
+      ...toPlace,
+      [['o'], /^ +volume +free/m],
+      [['enter'], 'Make new folder'],
+      ['/twice\r', /> +1 twice/],
+      [['enter'], /> S {2}Restore into .*twice/],
+      [['enter'], 'Restore to this name:'],
+      [['enter'], /Lock +restores are stopped by/],
+      [['r'], 'Another job has this disk'],
+      [['enter'], 'is all of this right?'],
+    ]);
+    await tale.phd(['locks', 'clear']);
+    await tale.phd(['jobs', 'remove-pending']);
+  },
+  TALE_MS,
+);
+
+it(
+  'an index that breaks while its list is shown costs a line; the next look makes it anew',
+  async () => {
+    const one = await atMainMenu(tale);
+    await go(one, [
+      [['e'], /^Restore$/m],
+      [['c'], /^Search by$/m],
+      [['v'], /1 busy/],
+    ]);
+    const file = tale.path('state', 'index.db');
+    rmSync(file);
+    rmSync(`${file}-wal`, { force: true });
+    rmSync(`${file}-shm`, { force: true });
+    one.press('esc');
+    await one.waitFor(/^Search by$/m);
+    one.press('esc');
+    await one.waitFor(/^Restore$/m);
+    one.press('esc');
+    await one.waitFor('Main menu');
+    await go(one, [
+      [['e'], /^Restore$/m],
+      [['c'], /^Search by$/m],
+      [['v'], /1 busy/],
+    ]);
   },
   TALE_MS,
 );
