@@ -32,10 +32,10 @@ const STDERR = 2;
 type Listener = (...words: any[]) => void;
 
 interface Face extends Dialogue {
+  /** It holds the terminal in raw mode. */
+  readonly isFullScreen?: boolean;
   /** ^C as a signal: true if what is going on takes it. */
   interrupt?(): boolean;
-  /** Puts the terminal right even if the process is killed. */
-  guard?(): Promise<void>;
   /** False: the line stalls and has not taken the last bytes. */
   close(): Promise<unknown>;
   closeNow(): void;
@@ -60,7 +60,6 @@ export async function openConsole(options: ConsoleOptions): Promise<number> {
   const release = holdProcess(face, end, streams);
   const { mainMenu } = await import('./flows/main-menu.ts');
   const ticking = setInterval(() => void desk.refreshState(), LOOK_EVERY_MS);
-  void face.guard?.();
   const settling = setTimeout(() => void takeSavedLook(desk, options), SETTLE_MS);
   let fault: unknown;
   const status = await Promise.race([mainMenu(desk).then(() => 0), ended]).catch((error: unknown) => {
@@ -125,7 +124,16 @@ async function openFullFace(
   onGone: () => void,
 ): Promise<Face> {
   const { FullFace } = await import('./full/full-face.ts');
-  return new FullFace({ terminalName: name, streams, env, look: desk.look, state: () => desk.state, onGone });
+  const face = new FullFace({
+    terminalName: name,
+    streams,
+    env,
+    look: desk.look,
+    state: () => desk.state,
+    onGone,
+    onFirstPaint: () => void face.guard(),
+  });
+  return face;
 }
 
 async function openPlainFace(
@@ -175,7 +183,7 @@ function holdProcess(
   hold(process, 'warning', ({ message }: Error) => face.notice(message, 'warning'));
   // A terminal that is gone tells so at each write.
   const onGone = (): void => end(128 + SIGNALS.SIGHUP);
-  if (face.guard !== undefined) {
+  if (face.isFullScreen) {
     hold(stdout, 'error', onGone);
     hold(stderr, 'error', onGone);
   }

@@ -41,6 +41,7 @@ export interface FaceOptions {
 }
 
 export class FullFace implements Dialogue {
+  readonly isFullScreen = true;
   readonly #options: FaceOptions;
   readonly #terminal: Terminal;
   readonly #stack: View[] = [];
@@ -205,8 +206,8 @@ export class FullFace implements Dialogue {
     if (!this.#terminal.paint(frame)) return;
     if (!view.isOverlay) this.#backdrop = frame;
     const isNew = this.#paintedView !== view;
+    if (this.#paintedView === undefined) this.#options.onFirstPaint?.();
     this.#paintedView = view;
-    if (isNew) this.#options.onFirstPaint?.();
     this.#schedule(view, isNew);
   }
 
