@@ -136,24 +136,65 @@ function pack(task: Extract<Task, { kind: 'pack' }>): TaskResult {
   return { digests, memberBytes };
 }
 
-function scan(task: Extract<Task, { kind: 'scan' }>): TaskResult {
+type ScanTask = Extract<Task, { kind: 'scan' }>;
+
+/**
+ * Whether the region before had changed. A region in which no block changed has the digest that the FULL's map names,
+ * so it is not hashed a second time; where changes are to be expected it is hashed at once, to read it once only.
+ */
+let expectsChange = false;
+
+function scan(task: ScanTask): TaskResult {
   const digests = Buffer.alloc(task.count * DIGEST_BYTES);
-  const region = new RegionDigest();
+  let region = expectsChange ? new RegionDigest() : undefined;
+  let changedBlocks = 0;
   for (let from = 0; from < task.count; from += BATCH_BLOCKS) {
-    const count = Math.min(BATCH_BLOCKS, task.count - from);
-    const blocks = Array.from({ length: count }, (_, index) => task.firstBlock + from + index);
-    const views = readBlocks({ ...task, blocks });
-    let isAllZero = true;
+    const views = readBatch(task, from);
+    const batchDigests = digests.subarray(from * DIGEST_BYTES, (from + views.length) * DIGEST_BYTES);
     views.forEach((block, index) => {
-      if (isZero(block)) return;
-      isAllZero = false;
-      digestOf(block).copy(digests, (from + index) * DIGEST_BYTES);
+      const digest = batchDigests.subarray(index * DIGEST_BYTES, (index + 1) * DIGEST_BYTES);
+      if (!isZero(block)) digestOf(block).copy(digest);
+      if (!digest.equals(expectedDigest(task.fullDigests, from + index))) changedBlocks += 1;
     });
-    const bytes = views.reduce((sum, block) => sum + block.length, 0);
-    if (isAllZero) region.addZeros(bytes);
-    else region.add(slots[task.slot]!.raw.subarray(0, bytes));
+    if (region) addBatch(region, task, views, batchDigests);
+    else if (changedBlocks > 0) region = regionUpTo(task, digests, from + views.length);
   }
-  return { digests, regionDigest: region.finish() };
+  expectsChange = changedBlocks > 0;
+  return { digests, regionDigest: region?.finish() ?? task.fullRegionDigest, changedBlocks };
+}
+
+function readBatch(task: ScanTask, from: number): Buffer[] {
+  const count = Math.min(BATCH_BLOCKS, task.count - from);
+  const blocks = Array.from({ length: count }, (_, index) => task.firstBlock + from + index);
+  return readBlocks({ ...task, blocks });
+}
+
+function addBatch(region: RegionDigest, task: ScanTask, views: Buffer[], digests: Buffer): void {
+  const bytes = views.reduce((sum, block) => sum + block.length, 0);
+  if (isZero(digests)) region.addZeros(bytes);
+  else region.add(slots[task.slot]!.raw.subarray(0, bytes));
+}
+
+/** Reads the first `count` blocks of the region again and hashes them; throws if one is not what it was before. */
+function regionUpTo(task: ScanTask, digests: Buffer, count: number): RegionDigest {
+  const region = new RegionDigest();
+  for (let from = 0; from < count; from += BATCH_BLOCKS) {
+    const views = readBatch(task, from);
+    views.forEach((block, index) => {
+      if (!matches(block, expectedDigest(digests, from + index)))
+        throw new PhdError(
+          'SOURCE_CHANGED',
+          `block ${task.firstBlock + from + index} changed while it was read`,
+        );
+    });
+    addBatch(
+      region,
+      task,
+      views,
+      digests.subarray(from * DIGEST_BYTES, (from + views.length) * DIGEST_BYTES),
+    );
+  }
+  return region;
 }
 
 /** Digests after so many bytes of zeros: most regions begin or consist of them, and they need not be hashed again. */

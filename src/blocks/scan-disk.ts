@@ -1,5 +1,6 @@
 /** Reads a disk once, in order: digests of blocks and regions, and members or frames if asked for. */
 import { DIGEST_BYTES, type Geometry, isZeroMark, REGION_BLOCKS, ZERO_MARK } from '../archive/geometry.ts';
+import type { MapRegion } from '../archive/map.ts';
 import { throwIfAborted } from '../errors.ts';
 import type { BlockPool } from './pool.ts';
 import { BATCH_BLOCKS, type Packing, type Slot, type TaskResult } from './tasks.ts';
@@ -171,24 +172,26 @@ export interface ScannedRegion {
   /** All 0: there are no members. */
   memberBytes: Uint32Array;
   regionDigest: Buffer;
+  /** Blocks that are not as in the FULL. */
+  changedBlocks: number;
 }
 
 /**
- * Reads a disk for its digests alone, whole regions side by side on all workers, and gives them in order.
- * Throws SOURCE_CHANGED, IO, CANCELLED.
+ * Reads a disk for its digests alone and compares it with the map of its FULL, whole regions side by side on all
+ * workers; gives them in order. Throws SOURCE_CHANGED, IO, CANCELLED, and what reading the map throws.
  */
 export async function* scanRegions(
   pool: BlockPool,
   disk: OpenDisk,
+  full: AsyncGenerator<MapRegion>,
   signal?: AbortSignal,
 ): AsyncGenerator<ScannedRegion> {
   const { geometry, fd } = disk;
   const started: { blocks: number[]; result: Promise<TaskResult> }[] = [];
-  let next = 0;
-  const start = async (): Promise<void> => {
-    const firstBlock = next * REGION_BLOCKS;
-    const count = Math.min(REGION_BLOCKS, geometry.blockCount - firstBlock);
-    next += 1;
+  const start = async (): Promise<boolean> => {
+    const { value: region, done } = await full.next();
+    if (done) return false;
+    const { firstBlock, count } = region;
     const slot = await pool.acquire();
     const task = {
       kind: 'scan',
@@ -197,27 +200,33 @@ export async function* scanRegions(
       diskBytes: geometry.diskBytes,
       firstBlock,
       count,
+      fullDigests: region.digests,
+      fullRegionDigest: region.digest,
     } as const;
     const result = pool.run(task).finally(() => pool.release(slot));
     result.catch(() => undefined);
     started.push({ blocks: Array.from({ length: count }, (_, index) => firstBlock + index), result });
+    return true;
   };
   try {
+    let more = true;
     for (;;) {
       throwIfAborted(signal);
-      while (next < geometry.regionCount && started.length < pool.slotCount) await start();
+      while (more && started.length < pool.slotCount) more = await start();
       const head = started.shift();
       if (!head) return;
-      const { digests, regionDigest } = await head.result;
+      const { digests, regionDigest, changedBlocks } = await head.result;
       yield {
         blocks: head.blocks,
         digests: Buffer.from(digests as Uint8Array),
         memberBytes: new Uint32Array(head.blocks.length),
         regionDigest: Buffer.from(regionDigest as Uint8Array),
+        changedBlocks: changedBlocks as number,
       };
     }
   } finally {
     await Promise.allSettled(started.map((region) => region.result));
+    await full.return(undefined);
   }
 }
 

@@ -33,8 +33,18 @@ interface DiskBlocks {
 export type Task =
   /** Read and digest; with `packing` also write members into `packed`. */
   | ({ kind: 'pack'; packing: Packing | null } & DiskBlocks)
-  /** Read a whole region, a batch at a time, and digest its blocks and the region itself. */
-  | { kind: 'scan'; slot: number; fd: number; diskBytes: number; firstBlock: number; count: number }
+  /** Read a whole region, a batch at a time, and compare its blocks with those of the FULL. */
+  | {
+      kind: 'scan';
+      slot: number;
+      fd: number;
+      diskBytes: number;
+      firstBlock: number;
+      count: number;
+      /** Of the FULL: 32 bytes a block, and of the region. */
+      fullDigests: Uint8Array;
+      fullRegionDigest: Uint8Array;
+    }
   /**
    * Hash so many zeros, then what lies in `raw`, into the running region digest. One worker does all of these, in
    * order. A region of zeros alone needs none.
@@ -71,6 +81,8 @@ export interface BlockFailure {
 export interface TaskResult {
   /** pack, scan: 32 bytes a block, zero marks included. */
   digests?: Uint8Array;
+  /** scan: blocks that are not as in the FULL. */
+  changedBlocks?: number;
   /** pack: bytes of each member. */
   memberBytes?: Uint32Array;
   /** region: the digest, when it was the last piece; scan: the digest. */

@@ -93,32 +93,21 @@ export async function scanAgainst(
   });
   const mapPath = run.scratch.file(`scan-${randomUUID()}`);
   const writer = new MapFileWriter(mapPath, geometry, 0);
-  const full = base.map.regions();
   let changedBlocks = 0;
-  let region = await full.next();
   try {
-    for await (const batch of scanRegions(run.pool, disk, run.signal)) {
-      writer.add(batch);
-      while (!region.done && batch.blocks[0]! >= region.value.firstBlock + region.value.count)
-        region = await full.next();
-      if (region.done) throw new Error('the map of the FULL is shorter than the disk');
-      const at = (batch.blocks[0]! - region.value.firstBlock) * 32;
-      for (let index = 0; index < batch.blocks.length; index += 1) {
-        const from = index * 32;
-        if (batch.digests.compare(region.value.digests, at + from, at + from + 32, from, from + 32) !== 0)
-          changedBlocks += 1;
-      }
+    for await (const region of scanRegions(run.pool, disk, base.map.regions(), run.signal)) {
+      writer.add(region);
+      changedBlocks += region.changedBlocks;
       progress.add(
         Math.min(
-          batch.blocks.length * geometry.blockBytes,
-          geometry.diskBytes - batch.blocks[0]! * geometry.blockBytes,
+          region.blocks.length * geometry.blockBytes,
+          geometry.diskBytes - region.blocks[0]! * geometry.blockBytes,
         ),
       );
     }
     writer.finish({ dataOffset: 0, tableOffset: 0, headDigest: Buffer.alloc(32) });
   } finally {
     writer.close();
-    await full.return(undefined);
   }
   progress.finish();
   return { base, now: openMapFile(mapPath), changedBlocks };
