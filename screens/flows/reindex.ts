@@ -71,7 +71,9 @@ async function watchIndex(desk: Desk, context: EngineContext, scope: 'old' | 'al
     abort.abort();
   }
   await Promise.race([work, new Promise((resolve) => setTimeout(resolve, 1000).unref())]);
-  const failed = [...course.results.values()].filter(({ error }) => error !== null);
+  const failed = [...course.results.values()].filter(
+    ({ error }) => error !== null && error.code !== 'CANCELLED',
+  );
   if (scope === 'old' && failed.length > 0) {
     desk.dialogue.notice(failed.map(({ error }) => error?.message).join('; '), 'warning');
   }

@@ -147,6 +147,17 @@ it(
     expect(one.text).toContain('encryption.formerPassphraseFiles');
     expect(one.text).not.toContain('another passphrase');
     tale.home.write('secret', secret);
+    await go(one, [
+      [['enter'], /tgt +size +type/],
+      [['enter'], 'Is this the archive?'],
+      [['y'], 'Location to restore to'],
+      ...intoNewFolder('unsealed'),
+      [['r'], 'RESTORED: ALL BLOCKS PROVED'],
+    ]);
+    const [restored, source] = ['unsealed', 'sealed'].map((name) =>
+      readFileSync(path.join(tale.datastore, name, 'sealed-flat.vmdk')),
+    );
+    expect(restored?.equals(source as Buffer)).toBe(true);
   },
   TALE_MS,
 );
@@ -228,7 +239,7 @@ it(
       const one = await atMainMenu(tale);
       await go(one, [...toArchives('busy'), row(1), ...toPlace]);
       expect(one.text.replaceAll('\n', ' ')).toMatch(
-        /The VM runs or is in use: .*open for writing by process \d+/,
+        /It runs or is in use: .*open for writing by process \d+/,
       );
       await go(one, [
         [['1'], 'Restore to this name:'],

@@ -4,7 +4,7 @@ import { formatBytes } from '../../../src/engine/display-text.ts';
 import type { CheckedArchive, FullCandidate } from '../../../src/engine/full-candidates.ts';
 import { PhdError } from '../../../src/errors.ts';
 import type { Line, ListColumn } from '../../dialogue.ts';
-import { archiveText, type Draft, nearestOf, scsiText, stampText } from './draft.ts';
+import { archiveText, type Draft, nearestOf, renewContext, scsiText, stampText } from './draft.ts';
 import { rowSource } from './sources.ts';
 import type { StepEnd } from './steps.ts';
 
@@ -84,6 +84,7 @@ export async function checkHeaders(draft: Draft): Promise<StepEnd> {
       { text: error.message, mark: 'bad' },
       ...adviceFor(draft, error),
     ]);
+    if (/^PASSPHRASE/.test(error.code)) await renewContext(draft);
     return 'back';
   }
 }

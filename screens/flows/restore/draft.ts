@@ -39,7 +39,6 @@ export interface Draft {
   volume?: string;
   isInPlace: boolean;
   isVerified: boolean;
-  acceptUnproved: boolean;
   assumeOff: boolean;
   salvage: boolean;
 }
@@ -52,26 +51,35 @@ const browsers = new WeakMap<EngineContext, ArchiveBrowser>();
 /** A draft over the index as it is now; what lists have read of it is shared by all. */
 export async function newDraft(desk: Desk, by: SearchBy): Promise<Draft> {
   const context = await desk.context();
-  const { ArchiveBrowser } = await import('../../../src/engine/browse-archives.ts');
-  let browser = browsers.get(context);
-  if (browser === undefined) {
-    context.index.limitCache(CACHE_BYTES);
-    browser = new ArchiveBrowser(context);
-    browsers.set(context, browser);
-  }
   return {
     desk,
     context,
-    browser,
+    browser: await browserOver(context),
     by,
     rows: [],
     disks: [],
     isInPlace: false,
     isVerified: false,
-    acceptUnproved: false,
     assumeOff: false,
     salvage: false,
   };
+}
+
+/** Reads configuration and secrets anew, for what a person has put right meanwhile. */
+export async function renewContext(draft: Draft): Promise<void> {
+  await draft.desk.forgetContext();
+  draft.context = await draft.desk.context();
+  draft.browser = await browserOver(draft.context);
+}
+
+async function browserOver(context: EngineContext): Promise<ArchiveBrowser> {
+  const known = browsers.get(context);
+  if (known !== undefined) return known;
+  const { ArchiveBrowser } = await import('../../../src/engine/browse-archives.ts');
+  context.index.limitCache(CACHE_BYTES);
+  const browser = new ArchiveBrowser(context);
+  browsers.set(context, browser);
+  return browser;
 }
 
 /** `N:folder/file`, as commands and jobs name an archive. */

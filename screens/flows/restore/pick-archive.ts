@@ -1,4 +1,6 @@
 /** Archives of what was chosen: one of them, or all disks of a run in one go. */
+
+import { localStamp } from '../../../src/clock.ts';
 import type { ArchiveListRow } from '../../../src/engine/browse-archives.ts';
 import { formatAge, formatBytes } from '../../../src/engine/display-text.ts';
 import type { ListColumn, ListHead } from '../../dialogue.ts';
@@ -124,9 +126,18 @@ const STATES = {
   partial: 'partial',
 } as const;
 
+/** Stamps after this lie in the future; the autumn hour may run ahead. */
+function aheadOf(now: Date): string {
+  return localStamp(new Date(now.getTime() + 65 * 60_000));
+}
+
 /** What is wrong with it, how old it is where it was not seen again, else how its last verify ended. */
-function stateText({ state, staleSinceMs, verifiedAt, verifyResult }: ArchiveListRow, now: Date): string {
+function stateText(
+  { state, stamp, staleSinceMs, verifiedAt, verifyResult }: ArchiveListRow,
+  now: Date,
+): string {
   if (state !== null) return STATES[state];
+  if (stamp > aheadOf(now)) return 'future';
   if (staleSinceMs !== null) return `${formatAge(now.getTime() - staleSinceMs).replace('days', 'd')} old`;
   if (verifyResult === null) return '-';
   return `${verifyResult === 'good' ? 'ok' : 'BAD'} ${(verifiedAt ?? '').slice(5, 10)}`;

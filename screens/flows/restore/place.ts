@@ -32,7 +32,9 @@ export async function pickPlace(draft: Draft): Promise<StepEnd> {
     last: lastFolder,
   });
   const lines = (): Line[] =>
-    lock === null ? [`VM ${vm} is on no volume of the datastores now.`] : [stateLine(lock)];
+    lock === null
+      ? [`VM ${vm} is on no volume of the datastores now.`]
+      : [`VM ${vm} is in ${folder} now.`, stateLine(lock)];
   let at = folder === null ? 'original' : 'current';
   for (;;) {
     const chosen = await desk.dialogue.menu(menu, { at, lines });
@@ -51,9 +53,9 @@ export async function pickPlace(draft: Draft): Promise<StepEnd> {
 
 /** The lock state of the VM where it lies now, in words. */
 function stateLine({ state, words }: VmLockState): Line {
-  if (state === 'in use') return { text: `The VM runs or is in use: ${words}.`, mark: 'bad' };
-  if (state === 'unknown') return { text: `Whether the VM is off ${words}.`, mark: 'warning' };
-  return { text: `The VM is ${words}.`, mark: 'good' };
+  if (state === 'in use') return { text: `It runs or is in use: ${words}.`, mark: 'bad' };
+  if (state === 'unknown') return { text: `Whether it is off ${words}.`, mark: 'warning' };
+  return { text: `It is ${words}.`, mark: 'good' };
 }
 
 function vmOf(draft: Draft): { uuid: string; vm: string } {
