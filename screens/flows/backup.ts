@@ -147,7 +147,7 @@ async function confirmBackup(desk: Desk, draft: Draft): Promise<boolean> {
       markOf: ({ mark }) => mark,
       heads: [
         { key: 'r', id: 'now', label: 'Back up now, and watch it' },
-        { key: 'g', id: 'background', label: 'Back up in the background' },
+        { key: 's', id: 'background', label: 'Submit to the background' },
       ],
       actions: OPTIONS,
       empty: '',

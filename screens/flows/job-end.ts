@@ -37,7 +37,7 @@ async function showOne(desk: Desk, watch: JobWatch, job: Job): Promise<readonly 
   for (;;) {
     const answer = await desk.dialogue.watch({
       title: `Job ${job.id}: ${job.state}`,
-      rows: (columns) => endRows(job, columns, desk.look, isSalvageable),
+      rows: (columns, rows) => endRows(job, { columns, rows }, desk.look, isSalvageable),
       refreshMs: REFRESH_MS,
       actions: [
         { key: 'enter', id: 'on', footer: 'go on', help: 'back' },
@@ -73,21 +73,34 @@ async function showOne(desk: Desk, watch: JobWatch, job: Job): Promise<readonly 
   }
 }
 
-function endRows(job: Job, columns: number, look: Look, isSalvageable: boolean): WatchRows {
+/** Of a long message what fits is shown, the rest stands in the log; the verdict is always seen. */
+function endRows(
+  job: Job,
+  size: { columns: number; rows: number },
+  look: Look,
+  isSalvageable: boolean,
+): WatchRows {
+  const { columns } = size;
   const { verdict, mark, figures } = endOf(job);
   const lines = (text: string): Row[] => wrap(text, columns, look).map((one) => [span(one)]);
   const width = Math.max(0, ...figures.map(([name]) => name.length));
+  const body = [
+    ...figures.map(([name, value]): Row => {
+      const head = `${name.padEnd(width)}  `;
+      return [span(head + fitted(value, columns - head.length, look).trimEnd())];
+    }),
+    ...(job.errorMessage === null ? [] : lines(`${job.errorCode ?? 'IO'}: ${job.errorMessage}`)),
+  ];
+  const toDo = [
+    ...(job.exitStatus === 0 ? [] : lines(adviceFor(job.errorCode))),
+    ...(isSalvageable ? lines('S keeps what is good, with zeros for the rest, as NAME.damaged.') : []),
+  ];
+  const room = size.rows - toDo.length - 2;
+  const head: Row[] = [[span(fitted(job.title, columns, look).trimEnd())], []];
   return {
     rows: [
-      [span(fitted(job.title, columns, look).trimEnd())],
-      [],
-      ...figures.map(([name, value]): Row => {
-        const head = `${name.padEnd(width)}  `;
-        return [span(head + fitted(value, columns - head.length, look).trimEnd())];
-      }),
-      ...(job.errorMessage === null ? [] : lines(`${job.errorCode ?? 'IO'}: ${job.errorMessage}`)),
-      ...(job.exitStatus === 0 ? [] : lines(adviceFor(job.errorCode))),
-      ...(isSalvageable ? lines('S keeps what is good, with zeros for the rest, as NAME.damaged.') : []),
+      ...[...head, ...body].slice(0, Math.max(0, room)),
+      ...toDo,
       [],
       [span(fitted(verdict, columns, look).trimEnd(), mark)],
     ],
@@ -95,6 +108,7 @@ function endRows(job: Job, columns: number, look: Look, isSalvageable: boolean):
 }
 
 async function showAll(desk: Desk, watch: JobWatch): Promise<readonly number[]> {
+  const { subjectOf } = await import('../../src/queue/request.ts');
   let at: string | undefined;
   for (;;) {
     const failed = watch.jobs.filter(mayBeRetried);
@@ -107,7 +121,8 @@ async function showAll(desk: Desk, watch: JobWatch): Promise<readonly number[]> 
       columns: [
         { title: 'Job', columns: 6, align: 'right', text: ({ id }) => String(id) },
         { title: 'State', columns: 18, text: ({ state }) => state },
-        { title: 'What', columns: 0, text: ({ title, errorMessage }) => errorMessage ?? title },
+        { title: 'What', columns: 16, text: subjectOf },
+        { title: '', columns: 0, from: 60, text: ({ title, errorMessage }) => errorMessage ?? title },
       ],
       markOf: markOfJob,
       actions:

@@ -18,6 +18,8 @@ import {
 import { JobWatch } from './job-watch.ts';
 import { tellFailure } from './tell-failure.ts';
 
+type RequestWords = typeof import('../../src/queue/request.ts');
+
 const LOOK_EVERY_MS = 1_000;
 /** Nobody is missed who starts the jobs before this. */
 const START_MS = 8_000;
@@ -39,7 +41,7 @@ export async function followJobs(desk: Desk, ids: readonly number[]): Promise<vo
 /** True once all have ended, false when they were left running. */
 async function watchJobs(desk: Desk, ids: readonly number[]): Promise<boolean> {
   const { whyWaiting } = await import('./job-waiting.ts');
-  const { factsOf } = await import('../../src/queue/request.ts');
+  const requests = await import('../../src/queue/request.ts');
   const watch = new JobWatch(await desk.queue(), ids);
   const startedMs = performance.now();
   const isStuck = (): boolean =>
@@ -49,7 +51,7 @@ async function watchJobs(desk: Desk, ids: readonly number[]): Promise<boolean> {
     const answer = await desk.dialogue.watch({
       title: titleOf(watch),
       rows: (columns, rows) =>
-        progressRows(watch, factsOf, { columns, rows }, desk.look, whyWaiting(watch, isStuck())),
+        progressRows(watch, requests, { columns, rows }, desk.look, whyWaiting(watch, isStuck())),
       refreshMs: LOOK_EVERY_MS,
       isOver: () => {
         watch.look();
@@ -125,7 +127,7 @@ function titleOf({ jobs }: JobWatch): string {
 /** Everything stands at a fixed place, so that a second changes only figures. */
 function progressRows(
   watch: JobWatch,
-  factsOf: (job: Job) => readonly [string, string][],
+  { factsOf, subjectOf }: RequestWords,
   size: { columns: number; rows: number },
   look: Look,
   whyWaiting: string,
@@ -147,7 +149,10 @@ function progressRows(
       : warningLine(shown.warningCount),
   ];
   const room = size.rows - rows.length - 1;
-  if (jobs.length > 1 && room > 1) rows.push([], ...jobLines(jobs, shown, room - 1, size.columns, look));
+  if (jobs.length > 1 && room > 1) {
+    const around = jobsAround(jobs, shown, room - 1);
+    rows.push([], ...around.map((job) => jobLine(job, subjectOf(job), size.columns, look)));
+  }
   const isDrawn = jobs.length === 1;
   return isDrawn && progress !== null ? { rows, gauge: progress.percent, rates: watch.rates } : { rows };
 }
@@ -183,16 +188,17 @@ function warningLine(count: number): Row {
   return count === 0 ? [] : [span(`${formatCount(count, 'warning')}: see the log`, 'warning')];
 }
 
-/** The jobs around the one under way. */
-function jobLines(jobs: readonly Job[], shown: Job, room: number, columns: number, look: Look): Row[] {
-  const at = jobs.indexOf(shown);
-  const top = Math.max(0, Math.min(at - 1, jobs.length - room));
-  return jobs.slice(top, top + room).map((job) => {
-    const head = `${String(job.id).padStart(6)}  ${job.state.padEnd(18)} `;
-    const percent = job.state === 'running' ? '' : percentText(job);
-    return [
-      span(head, markOfJob(job)),
-      span(fitted(`${percent.padEnd(6)} ${job.title}`, columns - head.length, look).trimEnd()),
-    ];
-  });
+/** As many jobs as there is room for, the one under way among them. */
+function jobsAround(jobs: readonly Job[], shown: Job, room: number): readonly Job[] {
+  const top = Math.max(0, Math.min(jobs.indexOf(shown) - 1, jobs.length - room));
+  return jobs.slice(top, top + room);
+}
+
+function jobLine(job: Job, subject: string, columns: number, look: Look): Row {
+  const head = `${String(job.id).padStart(6)}  ${job.state.padEnd(18)} `;
+  const percent = job.state === 'running' ? '' : percentText(job);
+  return [
+    span(head, markOfJob(job)),
+    span(fitted(`${percent.padEnd(6)} ${subject}`, columns - head.length, look).trimEnd()),
+  ];
 }

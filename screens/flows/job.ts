@@ -87,13 +87,22 @@ export async function job(desk: Desk, id: number): Promise<void> {
 
 async function act(desk: Desk, queue: Queue, id: number, answer: string): Promise<void> {
   const log = await import('./job-log.ts');
-  if (answer === 'follow') await (await import('./job-progress.ts')).followJobs(desk, [id]);
+  if (answer === 'follow') await follow(desk, queue, id);
   if (answer === 'log') await log.jobLog(desk, id);
   if (answer === 'pager') await log.jobLogInPager(desk, id);
   if (answer === 'kill') await kill(desk, queue.job(id));
   const { startUnlessDaemon, startWaiting } = await import('./job-actions.ts');
   if (answer === 'start') await startWaiting(desk, queue, queue.job(id));
   if (answer === 'retry') await startUnlessDaemon(desk, queue, [queue.retry(id)]);
+}
+
+/** With the jobs that were queued together with it and have not ended either. */
+async function follow(desk: Desk, queue: Queue, id: number): Promise<void> {
+  const { groupId } = queue.job(id);
+  const others = groupId === null || isOver(queue.job(id)) ? [] : queue.db.jobs({ groupId });
+  const open = others.filter((one) => !isOver(one)).map((one) => one.id);
+  const { followJobs } = await import('./job-progress.ts');
+  await followJobs(desk, open.length > 1 ? open.sort((a, b) => a - b) : [id]);
 }
 
 async function kill(desk: Desk, { id, title, kind }: Job): Promise<void> {
