@@ -15,6 +15,7 @@ import { registerList } from './cli/list-command.ts';
 import { registerLocks } from './cli/locks-command.ts';
 import { registerLog } from './cli/log-command.ts';
 import { registerPassphrase } from './cli/passphrase-command.ts';
+import { registerPlan } from './cli/plan-command.ts';
 import { registerRestore } from './cli/restore-command.ts';
 import { registerStub } from './cli/stub-command.ts';
 import { registerTarget } from './cli/target-command.ts';
@@ -29,6 +30,7 @@ const REGISTRARS: ((program: Command, cli: Cli) => void)[] = [
   registerIndex,
   registerList,
   registerRestore,
+  registerPlan,
   registerVerify,
   (program, cli) => registerVmx(program, cli),
   (program, cli) =>

@@ -1,7 +1,7 @@
 /** What a plan would do now: the run of each VM, its headers read and its FULLs proved, room on each volume. Reads only. */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { fromErrno } from '../errors.ts';
+import { fromErrno, PhdError } from '../errors.ts';
 import type { EngineContext } from './context.ts';
 import { type CheckedArchive, checkArchive, type FullCandidate } from './full-candidates.ts';
 import { newestRun } from './list-archives.ts';
@@ -11,7 +11,7 @@ export interface PlannedDisk {
   checked: CheckedArchive;
   /** The nearest FULL that is proved; null: none is, `fault` says why. */
   full: FullCandidate | null;
-  fault: string | null;
+  fault: PhdError | null;
 }
 
 /** One VM of a plan as its archives tell it. */
@@ -20,7 +20,7 @@ export interface PlannedVm {
   stamp: string | null;
   disks: PlannedDisk[];
   /** Why the VM cannot be restored. */
-  fault: string | null;
+  fault: PhdError | null;
   /** Runs that were passed over, targets that could not be asked. */
   warnings: string[];
 }
@@ -29,7 +29,7 @@ export interface PlannedVm {
 export interface PlannedGoal {
   disk: PlannedDisk;
   preview: RestorePreview | null;
-  fault: string | null;
+  fault: PhdError | null;
 }
 
 /** Needed and free on one file system. */
@@ -67,7 +67,8 @@ export async function planVm(
     const failure = fromErrno(error, `cannot plan ${vm}`);
     if (failure.code === 'CANCELLED') throw failure;
     // The VM is looked for by its UUID; people know its name.
-    planned.fault = failure.message.replaceAll(JSON.stringify(uuid), JSON.stringify(vm));
+    const message = failure.message.replaceAll(JSON.stringify(uuid), JSON.stringify(vm));
+    planned.fault = new PhdError(failure.code, message, { cause: failure });
   }
   return planned;
 }
@@ -76,10 +77,12 @@ export async function planVm(
 function withFull(checked: CheckedArchive): PlannedDisk {
   const full = checked.fulls.find(({ agreement }) => agreement === 'proved') ?? null;
   const why = checked.fulls[0]?.why ?? 'no FULL was found';
-  if (!checked.isProvable) {
-    return { checked, full, fault: `${checked.disk} carries no digests: restore it alone` };
-  }
-  return { checked, full, fault: full === null ? `${checked.disk}: its FULL is not proved (${why})` : null };
+  const fault = !checked.isProvable
+    ? new PhdError('USAGE', `${checked.disk} carries no digests: restore it alone`)
+    : full === null
+      ? new PhdError('WRONG_FULL', `${checked.disk}: its FULL is not proved (${why})`)
+      : null;
+  return { checked, full, fault };
 }
 
 /** What is at the goal of each disk. Throws nothing: faults stand in the result. */
@@ -99,9 +102,9 @@ export async function planGoals(planned: PlannedVm, folder: string): Promise<Pla
           isExact: payloadBytes === 0 && dataBytes !== null,
           inPlace: false,
         });
-        return { disk, preview, fault: preview.refusal?.message ?? disk.fault };
+        return { disk, preview, fault: preview.refusal ?? disk.fault };
       } catch (error) {
-        return { disk, preview: null, fault: fromErrno(error, `cannot look at ${folder}`).message };
+        return { disk, preview: null, fault: fromErrno(error, `cannot look at ${folder}`) };
       }
     }),
   );

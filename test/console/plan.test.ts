@@ -131,7 +131,7 @@ describe('a plan over several VMs', () => {
     await toPlans();
     await answerAll([LIST, '3'], [LIST, 'r']);
     expect(await console_.answer('without it? (yes/no) [no]: ', 'yes')).toContain('! Nobody: there is no');
-    await console_.sees('Two disks of this plan go to the same place');
+    await console_.sees('two disks of this plan go to the same place');
     expect(existsSync(tale.path('y'))).toBe(false);
   });
 
@@ -171,6 +171,29 @@ describe('a plan over several VMs', () => {
     screen.type('b\rq\r');
     expect(readdirSync(tale.path('plans'))).toContain('mail.yaml');
   });
+
+  it('runs from the command line: told first, refused whole if one VM is faulty, proved', async () => {
+    const listed = await tale.phd(['plan', 'list']);
+    expect(listed.stdout).toMatch(/^mail +1 +newest +Mail$/m);
+    const dry = await tale.phd(['plan', 'run', 'site one', '--dry-run']);
+    expect(dry.status).toBe(0);
+    expect(dry.stdout).toMatch(/^Web +2026-\S+ \S+ +\S+ \S+ +\S+\/vmfs\/Web$/m);
+    expect(dry.stdout).not.toContain('queued');
+    const faulty = await tale.phd(['plan', 'run', 'two']);
+    expect(faulty.status).toBe(1);
+    expect(faulty.stderr).toContain('Nobody: there is no');
+    expect(faulty.stderr).toContain('nothing is restored: --without-faulty');
+    const twice = await tale.phd(['plan', 'run', 'two', '--without-faulty']);
+    expect(twice.status).toBe(2);
+    expect(twice.stderr).toContain('go to the same place');
+    const disk = tale.path('vmfs/Mail/Mail-flat.vmdk');
+    writeFileSync(disk, Buffer.alloc(2 * MIB, 7));
+    const run = await tale.phd(['plan', 'run', 'mail', '--assume-off']);
+    expect({ status: run.status, stderr: run.stderr }).toEqual({ status: 0, stderr: expect.any(String) });
+    expect(run.stdout).toMatch(/^job \d+ done/m);
+    expect(fileDigest(disk)).toBe(digests.get('Mail'));
+    expect((await tale.phd(['plan', 'run', 'nowhere'])).status).toBe(1);
+  }, 120_000);
 
   it('is deleted on a yes', async () => {
     await toPlans();

@@ -52,7 +52,8 @@ export async function lookAgain(draft: PlanDraft): Promise<boolean> {
 
 /** Why a VM of the plan cannot be restored; null if it can. */
 export function faultOf({ planned, goals }: PlanDraft, entry: PlanEntry): string | null {
-  return planned.get(entry)?.fault ?? goals.get(entry)?.find(({ fault }) => fault !== null)?.fault ?? null;
+  const fault = planned.get(entry)?.fault ?? goals.get(entry)?.find((one) => one.fault !== null)?.fault;
+  return fault?.message ?? null;
 }
 
 /** Bytes that a VM needs at its goal. */

@@ -230,7 +230,7 @@ async function showEntry(draft: PlanDraft, entry: PlanEntry): Promise<void> {
   const lines = [
     `VM ${entry.vm}${entry.uuid === '' ? '' : `, UUID ${entry.uuid}`}`,
     `Run ${stampOf(draft, entry)}, goes to ${entry.to}`,
-    ...(planned?.fault ? [`CANNOT BE RESTORED: ${planned.fault}`] : []),
+    ...(planned?.fault ? [`CANNOT BE RESTORED: ${planned.fault.message}`] : []),
     ...(planned?.warnings.map((text) => `Note: ${text}`) ?? []),
   ];
   for (const { disk, preview, fault } of draft.goals.get(entry) ?? []) {
@@ -241,7 +241,7 @@ async function showEntry(draft: PlanDraft, entry: PlanEntry): Promise<void> {
     );
     lines.push(`  archive ${checked.archive}`);
     if (full !== null && full.archive !== checked.archive) lines.push(`  FULL    ${full.archive}`);
-    if (fault !== null) lines.push(`  REFUSED: ${fault}`);
+    if (fault !== null) lines.push(`  REFUSED: ${fault.message}`);
     if (preview === null) continue;
     lines.push(
       `  needs ${formatBytes(preview.neededBytes ?? 0)}, ${formatBytes(preview.goal.freeBytes)} free`,

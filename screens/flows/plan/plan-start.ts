@@ -1,8 +1,7 @@
 /** A plan becomes jobs: one for each disk, in its order, as one group. */
-import { randomUUID } from 'node:crypto';
-import { readdirSync } from 'node:fs';
 import { formatBytes } from '../../../src/engine/display-text.ts';
-import type { VmxFit } from '../../../src/engine/restore-vmx.ts';
+import type { PlannedVm } from '../../../src/engine/planned-restore.ts';
+import type { PlannedEntry } from '../../../src/queue/planned-jobs.ts';
 import type { Requests } from '../../../src/queue/request.ts';
 import type { Desk } from '../../desk.ts';
 import type { Line } from '../../dialogue.ts';
@@ -17,13 +16,19 @@ export async function startPlan(draft: PlanDraft, isNow: boolean): Promise<void>
   if (entries.length === 0) return;
   const assumeOff = await mayWrite(draft, entries);
   if (assumeOff === undefined) return;
-  const wanted = await vmxWanted(draft, entries);
-  const fits = new Map(wanted.map((entry) => [entry, fitOf(draft, entry)]));
-  if (!(await areVmxRight(draft, wanted, fits))) return;
-  const requests = entries.flatMap((entry) =>
-    requestsOf(draft, entry, assumeOff, wanted.includes(entry), fits.get(entry)),
+  const { chooseVmx, planRequests } = await import('../../../src/queue/planned-jobs.ts');
+  const chosen = entries.map(({ vm, to }, at): PlannedEntry => {
+    return { vm, to, planned: draft.planned.get(entries[at] as PlanEntry) as PlannedVm };
+  });
+  const staying = chooseVmx(chosen, plan.vmx);
+  if (staying.length > 0) {
+    await desk.dialogue.tell('VMX files that are there already stay as they are', staying);
+  }
+  if (!(await areVmxRight(draft, chosen))) return;
+  const requests = await tellFailure(desk, 'This plan cannot be run', async () =>
+    planRequests(chosen, { verify: plan.verify, assumeOff }),
   );
-  if ((await goTwice(desk, requests)) || (await areOthersBusy(desk, requests))) return;
+  if (requests === undefined || (await areOthersBusy(desk, requests))) return;
   const queue = await desk.queue();
   const { submitterOf } = await import('../../../src/queue/submitter.ts');
   const jobs = await tellFailure(desk, 'Nothing is queued', async () =>
@@ -138,72 +143,14 @@ async function mayWrite(draft: PlanDraft, entries: readonly PlanEntry[]): Promis
   return isOff ? true : undefined;
 }
 
-/** VMs whose VMX is restored; one that lies at the goal already stays as it is. */
-async function vmxWanted(
-  { desk, plan, planned }: PlanDraft,
-  entries: readonly PlanEntry[],
-): Promise<PlanEntry[]> {
-  if (plan.vmx === 'none') return [];
-  const carrying = entries.filter((entry) => planned.get(entry)?.disks[0]?.checked.carriesVmx ?? false);
-  const there = carrying.filter(({ to }) => holdsVmx(to));
-  if (there.length > 0) {
-    await desk.dialogue.tell(
-      'VMX files that are there already stay as they are',
-      there.map(({ to }) => to),
-    );
-  }
-  return carrying.filter((entry) => !there.includes(entry));
-}
-
-function holdsVmx(folder: string): boolean {
-  try {
-    return readdirSync(folder).some((name) => /\.vmx$/i.test(name));
-  } catch {
-    // A folder that cannot be listed is told by the restore itself.
-    return false;
-  }
-}
-
-/** How the VMX of a VM is fitted; undefined where it stays as it was. */
-function fitOf({ plan, planned }: PlanDraft, entry: PlanEntry): VmxFit | undefined {
-  if (plan.vmx !== 'moved' && plan.vmx !== 'copy') return undefined;
-  const isCopy = plan.vmx === 'copy';
-  return {
-    identity: isCopy ? 'new' : 'keep',
-    disconnectNetwork: isCopy,
-    ...(isCopy && { newUuid: randomUUID().replaceAll('-', '') }),
-    restored: (planned.get(entry)?.disks ?? []).map(({ checked }) => ({
-      scsiId: checked.scsiId,
-      name: checked.disk,
-    })),
-  };
-}
-
 /** Every changed line of every VMX is shown before a job is made. */
-async function areVmxRight(
-  { desk, context, planned }: PlanDraft,
-  entries: readonly PlanEntry[],
-  fits: ReadonlyMap<PlanEntry, VmxFit | undefined>,
-): Promise<boolean> {
-  const fitted = entries.filter((entry) => fits.get(entry) !== undefined);
-  if (fitted.length === 0) return true;
-  const { archiveRef } = await import('../../../src/engine/choose-run.ts');
-  const { changeLines, previewVmx, readVmFiles, rewriteFor } = await import(
-    '../../../src/engine/restore-vmx.ts'
-  );
+async function areVmxRight({ desk, context }: PlanDraft, entries: readonly PlannedEntry[]): Promise<boolean> {
+  if (!entries.some(({ vmx }) => vmx)) return true;
+  const { vmxChanges } = await import('../../../src/queue/planned-jobs.ts');
   const lines = await tellFailure(desk, 'A VMX cannot be read', () =>
-    desk.dialogue.busy('Reading the VMX of each VM', async (signal, say) => {
-      const all: string[] = [];
-      for (const entry of fitted) {
-        say(entry.vm);
-        const archive = planned.get(entry)?.disks[0]?.checked.archive ?? '';
-        const files = await readVmFiles(context, await archiveRef(context, archive), { signal });
-        const rewrite = rewriteFor(files, entry.to, fits.get(entry) as VmxFit);
-        const changes = changeLines(previewVmx(files, rewrite, entry.to)?.changes ?? []);
-        all.push('', `${entry.vm}: ${entry.to}`, ...(changes.length === 0 ? ['nothing changes'] : changes));
-      }
-      return all;
-    }),
+    desk.dialogue.busy('Reading the VMX of each VM', (signal, say) =>
+      vmxChanges(context, entries, signal, say),
+    ),
   );
   if (lines === undefined) return false;
   await desk.dialogue.read({
@@ -215,39 +162,6 @@ async function areVmxRight(
     lines: ['Each VMX as it was backed up is kept beside it as NAME.vmx.original.'],
     question: 'Write them so?',
   });
-}
-
-function requestsOf(
-  { plan, planned }: PlanDraft,
-  entry: PlanEntry,
-  assumeOff: boolean,
-  withVmx: boolean,
-  fit: VmxFit | undefined,
-): RestoreRequest[] {
-  return (planned.get(entry)?.disks ?? []).map(({ checked, full }, at) => {
-    const isFull = checked.kind === 'full';
-    return {
-      archive: isFull && full !== null ? full.archive : checked.archive,
-      ...(!isFull && full !== null && { full: full.archive }),
-      to: entry.to,
-      ...(plan.verify && { verify: true }),
-      ...(assumeOff && { assumeOff: true }),
-      ...(withVmx && at === 0 && { vmx: true, ...(fit && { vmxRewrite: fit }) }),
-    };
-  });
-}
-
-/** Two disks of one plan that go to the same file: the later would replace the earlier. */
-async function goTwice(desk: Desk, requests: readonly RestoreRequest[]): Promise<boolean> {
-  const { goalOfRestore } = await import('../../../src/queue/request.ts');
-  const goals = requests.map(goalOfRestore);
-  const twice = [...new Set(goals.filter((goal, at) => goals.indexOf(goal) !== at))];
-  if (twice.length === 0) return false;
-  await desk.dialogue.tell('Two disks of this plan go to the same place', [
-    ...twice.map((text): Line => ({ text, mark: 'bad' })),
-    'Choose another folder for one of the VMs (V volume).',
-  ]);
-  return true;
 }
 
 /** Jobs that wait or run and write one of these disks. */
