@@ -303,7 +303,7 @@ export class FullFace implements Dialogue {
   #doEverywhere(action: string, view: View): void {
     if (action === 'help') void this.#help(view);
     if (action === 'repaint') this.#terminal.forget();
-    if (action === 'suspend') this.#terminal.suspend();
+    if (action === 'suspend') void this.#terminal.suspend();
     if (action === 'mouse')
       this.notice(this.#terminal.turnMouse() ? 'mouse on (Shift+drag copies)' : 'mouse off');
   }

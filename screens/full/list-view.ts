@@ -1,11 +1,17 @@
 /** A list over any number of rows: only those on the screen exist. The marker keeps to its row by id. */
 import { type Binding, LIST_KEYS, MARK_KEYS } from '../../menus/keys.ts';
-import { type ListAnswer, type ListColumn, type ListHead, type ListSpec, ToMainMenu } from '../dialogue.ts';
+import {
+  type Line,
+  type ListAnswer,
+  type ListColumn,
+  type ListHead,
+  type ListSpec,
+  ToMainMenu,
+} from '../dialogue.ts';
 import { type Frame, fitted, type Mark, type Row, type Size, showable, span } from '../frame.ts';
 import type { Look } from '../look.ts';
 import type { KeyEvent } from '../terminal/key-decoder.ts';
 import { LineEditor } from './line-editor.ts';
-import { rowsOf } from './menu-view.ts';
 import { footerOf, type Outcome, ruleRow, titleRow, type View } from './view.ts';
 
 /** Digits wait this long for more before the marker goes there. */
@@ -148,7 +154,7 @@ export class ListView<T> implements View {
       titleRow(`${this.title}${filter ? `  [${filter}]` : ''}${found}`, figures, size, look),
     ];
     const said = note?.();
-    rows.push(said === undefined ? ruleRow(size, look) : (rowsOf(said, size.columns, look)[0] as Row));
+    rows.push(said === undefined ? ruleRow(size, look) : noteRow(said, size, look));
     const numberColumns = Math.max(3, String(known).length);
     const layout = layOut(columns, size.columns - 2 - numberColumns - 1);
     rows.push([span(`  ${' '.repeat(numberColumns)} ${headLine(layout, look)}`.trimEnd(), 'faint')]);
@@ -368,6 +374,12 @@ export class ListView<T> implements View {
     const foot = inBody - this.#pageRows;
     return foot < FEET.length ? { part: 'foot', at: foot } : undefined;
   }
+}
+
+/** A note has one row: what is too long for it is cut where that is seen. */
+function noteRow(note: Line, { columns }: Size, look: Look): Row {
+  const { text, mark } = typeof note === 'string' ? { text: note, mark: 'plain' as const } : note;
+  return [span(fitted(text, columns, look).trimEnd(), mark)];
 }
 
 function placeOf(position: number, heads: number, rows: number): Place {

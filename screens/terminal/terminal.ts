@@ -60,6 +60,8 @@ export class Terminal {
   /** Writes that the line has not taken yet. */
   #unsent = 0;
   #isPaintOwed = false;
+  /** Called when the line has taken all. */
+  readonly #waitingForLine: (() => void)[] = [];
   #isMouseOn: boolean;
 
   constructor(
@@ -149,7 +151,13 @@ export class Terminal {
   }
 
   /** Leaves to the shell until it is continued (^Z, fg); with it all that was started with it (npm, a wrapper). */
-  suspend(): void {
+  async suspend(): Promise<void> {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    // From now on a stop is a stop.
+    process.off('SIGTSTP', this.#onStop);
+    await this.#drained();
+    if (this.#isClosed) return;
     this.#leave();
     // Runs after the stop; at once where nobody could continue the process, which the kernel then does not stop.
     // Its being there also keeps a process with nothing else to do from ending.
@@ -159,8 +167,10 @@ export class Terminal {
 
   /** Runs `work` with the terminal given back (a pager, an editor), then takes it again. */
   async lend<T>(work: () => Promise<T>): Promise<T> {
-    this.#leave();
     this.#isLent = true;
+    this.#isOpen = false;
+    await this.#drained();
+    if (!this.#isClosed) this.#leave();
     try {
       return await work();
     } finally {
@@ -218,16 +228,29 @@ export class Terminal {
     this.#unsent++;
     this.#streams.stdout.write(bytes, () => {
       this.#unsent--;
-      if (this.#unsent > 0 || !this.#isPaintOwed) return;
+      if (this.#unsent > 0) return;
+      for (const resolve of this.#waitingForLine.splice(0)) resolve();
+      if (!this.#isPaintOwed) return;
       this.#isPaintOwed = false;
       if (this.#isOpen) this.#events.onPaintWanted();
     });
   }
 
+  /** The line has taken what was sent, or does not within two seconds: what is written past it comes after it. */
+  async #drained(): Promise<void> {
+    if (this.#unsent === 0) return;
+    const abort = new AbortController();
+    const taken = new Promise<void>((resolve) => this.#waitingForLine.push(resolve));
+    await Promise.race([
+      taken,
+      delay(FAREWELL_MS, undefined, { signal: abort.signal }).catch(() => undefined),
+    ]);
+    abort.abort();
+  }
+
   #leave(): void {
     this.#isOpen = false;
     this.#guard?.say('given');
-    // From now on a stop is a stop.
     process.off('SIGTSTP', this.#onStop);
     this.#streams.stdin.pause();
     this.#cook();
@@ -298,7 +321,7 @@ export class Terminal {
   }
 
   /** Someone else stops the process (kill -TSTP). */
-  readonly #onStop = (): void => this.suspend();
+  readonly #onStop = (): void => void this.suspend();
 
   /** After any stop the terminal may have been used by others: all is taken again and painted anew. */
   readonly #onContinue = (): void => {
