@@ -154,6 +154,26 @@ describe('a restore that is watched', () => {
     expect(owner && isAlive(owner)).toBe(false);
   });
 
+  it('is shown with the others that were queued with it; what nobody starts is started by S', async () => {
+    configure(SLOW_BYTES_PER_SECOND);
+    const folders = [tale.newFolder(), tale.newFolder()];
+    submit(...folders);
+    const console_ = await atBackground();
+    console_.press('s');
+    await console_.waitFor(/running +\d+ %/);
+    console_.press('enter');
+    await console_.waitFor('Enter progress');
+    console_.press('enter');
+    await console_.waitFor('Restore: 2 jobs');
+    await console_.waitFor('1 of 2 jobs done');
+    await console_.waitFor('waits: no daemon runs, S starts it now');
+    console_.press('s');
+    await console_.waitFor('2 of 2 jobs done');
+    for (const folder of folders) expect(isEqual(folder)).toBe(true);
+    console_.press('enter');
+    await console_.waitFor('RESTORED: ALL BLOCKS PROVED');
+  });
+
   it('costs few bytes a second on a slow line', async () => {
     configure(SLOW_BYTES_PER_SECOND / 4);
     const [id] = submit(tale.newFolder()) as [number];
