@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, truncateSync } from 'node:fs';
 import path from 'node:path';
@@ -405,6 +405,35 @@ it(
       [['c'], /^Search by$/m],
       [['v'], /1 busy/],
     ]);
+  },
+  TALE_MS,
+);
+
+it(
+  'a volume that is too small is shown with its room, and refused with both figures',
+  async () => {
+    const small = path.join(tale.datastore, 'small');
+    mkdirSync(small);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', small]);
+    try {
+      const one = await atMainMenu(tale);
+      await go(one, [
+        ...toArchives('wrong'),
+        row(1),
+        ...toPlace,
+        [['o'], /2 .*\/small +1\.0 MB +1\.0 MB/],
+        ['2\r', /> {3}2 /],
+        [['enter'], /> S {2}Restore into .*small/],
+        [['enter'], 'Restore to this name:'],
+        [['enter'], /REFUSED[\s\S]* 1048576 bytes free, the[\s\S]*restore needs 2202010/],
+        [['r'], 'make room or choose another volume'],
+      ]);
+      expect(namesIn(small)).toEqual([]);
+    } finally {
+      await closeAll();
+      execFileSync('umount', [small]);
+      rmSync(small, { recursive: true });
+    }
   },
   TALE_MS,
 );

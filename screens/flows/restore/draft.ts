@@ -35,8 +35,6 @@ export interface Draft {
   rows: ArchiveListRow[];
   disks: DraftDisk[];
   folder?: string;
-  /** Volume and folder that are being walked through. */
-  volume?: string;
   isInPlace: boolean;
   isVerified: boolean;
   assumeOff: boolean;

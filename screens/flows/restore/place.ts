@@ -1,4 +1,5 @@
 /** Where the disks go: the VM's path of now, the original one, or any folder of any volume. */
+import path from 'node:path';
 import { locationMenu } from '../../../menus/restore-menus.ts';
 import { formatBytes } from '../../../src/engine/display-text.ts';
 import type { VmLockState, Volume } from '../../../src/engine/volumes.ts';
@@ -14,21 +15,25 @@ let lastFolder: string | null = null;
 
 export async function pickPlace(draft: Draft): Promise<StepEnd> {
   const { desk, context } = draft;
-  const { findVm, listVolumes, vmLockState } = await import('../../../src/engine/volumes.ts');
+  const { findVm, folderNameFault, listVolumes, vmLockState } = await import(
+    '../../../src/engine/volumes.ts'
+  );
   const { uuid, vm } = vmOf(draft);
   const found = await desk.dialogue.busy('Looking for the VM', async (signal, say) => {
     say('looking at the volumes');
     const volumes = await listVolumes(context.config.datastores);
     say('looking for the VM on the volumes');
     const folder = await findVm(volumes, uuid, context.hostName, signal);
-    return { volumes, folder, lock: folder === null ? null : await vmLockState(folder) };
+    return { volumes, folder, lock: folder === null ? null : await vmLockState(folder).catch(asUnknown) };
   });
   if (found === undefined) return 'back';
   const { volumes, folder, lock } = found;
-  const original = await originalFolder(volumes, vm);
+  // The name comes out of the archive: one that leads elsewhere is no folder.
+  const isPlain = folderNameFault(vm) === undefined;
+  const original = isPlain ? await originalFolder(volumes, vm) : null;
   const menu = locationMenu({
     current: folder,
-    original: original ?? (volumes.length > 1 ? `a folder ${vm} on a volume` : null),
+    original: original ?? (isPlain ? `a folder ${vm} on a volume` : null),
     last: lastFolder,
   });
   const lines = (): Line[] =>
@@ -42,13 +47,17 @@ export async function pickPlace(draft: Draft): Promise<StepEnd> {
     if (chosen === 'quit') return 'quit';
     if (chosen === 'abort') throw new ToMainMenu();
     at = chosen;
-    const picked = await folderFor(desk, chosen, { folder, original, vm, volumes });
+    const picked = await folderFor(desk, chosen, { folder, original, vm: isPlain ? vm : '', volumes });
     if (picked === 'quit') return 'quit';
     if (picked === undefined) continue;
     draft.folder = picked;
     lastFolder = picked;
     return 'next';
   }
+}
+
+function asUnknown(error: unknown): VmLockState {
+  return { state: 'unknown', words: `cannot be known: ${fromErrno(error, 'its files').message}` };
 }
 
 /** The lock state of the VM where it lies now, in words. */
@@ -66,6 +75,7 @@ function vmOf(draft: Draft): { uuid: string; vm: string } {
 interface Found {
   folder: string | null;
   original: string | null;
+  /** Empty if it is the name of no folder. */
   vm: string;
   volumes: readonly Volume[];
 }
@@ -75,14 +85,13 @@ async function folderFor(desk: Desk, chosen: string, found: Found): Promise<stri
   if (chosen === 'original' && found.original !== null) return found.original;
   const volume = await pickVolume(desk, found.volumes);
   if (volume === undefined || volume === 'quit') return volume;
-  if (chosen === 'original') return `${volume}/${found.vm}`;
+  if (chosen === 'original' && found.vm !== '') return path.join(volume, found.vm);
   return pickFolder(desk, volume, { proposed: found.vm, verb: 'Restore into' });
 }
 
 /** The archive names the folder, not its volume: one that has such a folder, or the only one. */
 async function originalFolder(volumes: readonly Volume[], vm: string): Promise<string | null> {
-  const { folderNameFault, subFolders } = await import('../../../src/engine/volumes.ts');
-  if (folderNameFault(vm) !== undefined) return null;
+  const { subFolders } = await import('../../../src/engine/volumes.ts');
   for (const { path } of volumes) {
     const folders = await subFolders(path).catch(() => []);
     if (folders.some(({ name }) => name === vm)) return `${path}/${vm}`;
@@ -135,7 +144,7 @@ async function typeFolder(desk: Desk): Promise<string | undefined> {
     preset: lastFolder ?? '/',
     fault: (text) => (text.startsWith('/') ? undefined : 'a path begins with /'),
   });
-  return typed === undefined ? undefined : typed.replace(/(.)\/+$/, '$1');
+  return typed === undefined ? undefined : path.resolve(typed);
 }
 
 interface FolderWish {
