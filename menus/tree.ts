@@ -1,4 +1,5 @@
 /** The whole menu tree. Flows in screens/ do what the entries say; nothing else knows a key of a menu. */
+import { BACKUP_DEFAULTS_MENU, ENCRYPTION_MENU } from './configuration-menus.ts';
 import { LOOK_MENU } from './look-menu.ts';
 import type { Menu, MenuEntry } from './menu.ts';
 import { LOCATION_MENU, STUB_MENU, VMX_MENU } from './restore-menus.ts';
@@ -185,7 +186,15 @@ export const CONFIGURATION_MENU: Menu = {
   title: 'Configuration',
   entries: [
     { key: 't', id: 'targets', label: 'Targets', help: 'list of targets; test and speed test of one' },
-    { key: 'j', id: 'jobs', label: 'Jobs at once', help: 'how many jobs the daemon runs at the same time' },
+    { key: 'd', id: 'datastores', label: 'Datastores', help: 'folders in which virtual disks live' },
+    { key: 'e', id: 'encryption', label: 'Encryption', help: 'passphrases, and whether backups use them' },
+    { key: 'b', id: 'backup', label: 'Backup defaults', help: 'target, codec, what when a FULL is gone' },
+    {
+      key: 'n',
+      id: 'jobs',
+      label: 'Number of jobs at once',
+      help: 'how many jobs the daemon runs at the same time',
+    },
     { key: 'l', id: 'look', label: 'Look of the console', help: 'thin, rich, colours, characters, mouse' },
     HELP,
     QUIT,
@@ -325,6 +334,8 @@ export const ALL_MENUS: readonly Menu[] = [
   LOCKS_MENU,
   CONFIGURATION_MENU,
   TARGET_MENU,
+  ENCRYPTION_MENU,
+  BACKUP_DEFAULTS_MENU,
   LOOK_MENU,
   LOCK_KIND_MENU,
   DAEMON_MENU,

@@ -1,4 +1,4 @@
-/** Configuration: targets, jobs at once, look of the console. All of it stands in phd.yaml, comments are kept. */
+/** Configuration: targets, datastores, encryption, backups, jobs, look. All of it stands in phd.yaml, comments are kept. */
 import { CONFIGURATION_MENU } from '../../menus/tree.ts';
 import type { Desk } from '../desk.ts';
 import { tellFailure } from './tell-failure.ts';
@@ -13,6 +13,9 @@ export async function configuration(desk: Desk): Promise<void> {
     at = chosen;
     await tellFailure(desk, 'That did not work', async () => {
       if (chosen === 'targets') await (await import('./targets.ts')).targets(desk);
+      if (chosen === 'datastores') await (await import('./datastores.ts')).datastores(desk);
+      if (chosen === 'encryption') await (await import('./encryption.ts')).encryption(desk);
+      if (chosen === 'backup') await (await import('./backup-defaults.ts')).backupDefaults(desk);
       if (chosen === 'jobs') await askJobsAtOnce(desk);
       if (chosen === 'look') await (await import('./look.ts')).look(desk);
       if (chosen === 'help') await (await import('./help.ts')).help(desk);

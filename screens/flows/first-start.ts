@@ -5,6 +5,7 @@ import { FIRST_MENU, FIRST_TEST_MENU } from '../../menus/tree.ts';
 import { findConfiguration } from '../../src/engine/first-configuration.ts';
 import { fromErrno } from '../../src/errors.ts';
 import type { Desk } from '../desk.ts';
+import { askTwice } from './new-passphrase.ts';
 import { askTarget, NEW_TARGET, settingsOf, showTargetTest, type TargetAnswers } from './target-questions.ts';
 
 /** Where VMs lie on the hosts that phd began on. */
@@ -129,24 +130,6 @@ async function askPassphrases(desk: Desk): Promise<void> {
   await setSetting(places, 'backup.encrypt', 'true');
   const master = await askTwice(desk, 'Master passphrase (empty: none)', true);
   if (master) await setPassphrase(places, 'master', master);
-}
-
-/** The same secret twice; undefined for back. */
-async function askTwice(desk: Desk, question: string, mayBeEmpty: boolean): Promise<string | undefined> {
-  const title = 'Encryption';
-  for (;;) {
-    const first = await desk.dialogue.ask({
-      title,
-      question,
-      isSecret: true,
-      fault: (text) => (text === '' && !mayBeEmpty ? 'an empty passphrase is refused' : undefined),
-    });
-    if (first === undefined || first === '') return first;
-    const second = await desk.dialogue.ask({ title, question: 'The same again', isSecret: true });
-    if (second === undefined) return undefined;
-    if (first === second) return first;
-    await desk.dialogue.tell(title, [{ text: 'They differ: once more.', mark: 'bad' }]);
-  }
 }
 
 /** The demo in a process of its own: it has a home and, on a terminal, a console of its own. */
