@@ -17,6 +17,8 @@ export interface TargetAnswers {
   /** Empty: as it was, or none. */
   password: string;
   privateKeyFile: string;
+  /** Of the private key; empty: as it was, or none. */
+  keyPassphrase: string;
   path: string;
   hasTls: boolean;
 }
@@ -31,10 +33,12 @@ export const NEW_TARGET: TargetAnswers = {
   authentication: 'password',
   password: '',
   privateKeyFile: '',
+  keyPassphrase: '',
   path: '',
   hasTls: false,
 };
 
+const SECRET_WORDS = 'It is kept in a file of its own that only you can read. Empty: as it was, or none.';
 const NAMES = { vmfs: 'local', ftp: 'ftp', ssh: 'ssh' };
 
 /** Fills in the answers; false if the person went back. `taken` are numbers of other targets. */
@@ -42,7 +46,8 @@ export function askTarget(desk: Desk, answers: TargetAnswers, taken: ReadonlySet
   const title = 'Target';
   const line = async (spec: Omit<AskSpec, 'title'>, keep: (text: string) => void): Promise<boolean> => {
     const text = await desk.dialogue.ask({ title, ...spec });
-    if (text !== undefined) keep(text.trim());
+    // Blanks at the ends of a secret are part of it.
+    if (text !== undefined) keep(spec.isSecret ? text : text.trim());
     return text !== undefined;
   };
   const isRemote = ({ transport }: TargetAnswers): boolean => transport !== 'vmfs';
@@ -120,7 +125,7 @@ export function askTarget(desk: Desk, answers: TargetAnswers, taken: ReadonlySet
         line(
           {
             question: `Password of ${one.user}`,
-            lines: ['It is kept in a file of its own that only you can read.'],
+            lines: [SECRET_WORDS],
             isSecret: true,
           },
           (text) => {
@@ -141,6 +146,13 @@ export function askTarget(desk: Desk, answers: TargetAnswers, taken: ReadonlySet
             one.privateKeyFile = text;
           },
         ),
+    },
+    {
+      isWanted: usesKey,
+      ask: (one) =>
+        line({ question: 'Passphrase of the private key', lines: [SECRET_WORDS], isSecret: true }, (text) => {
+          one.keyPassphrase = text;
+        }),
     },
     {
       isWanted: ({ transport }) => transport === 'ftp',
@@ -179,13 +191,15 @@ export async function settingsOf(
   const { number, name, transport, path } = answers;
   if (transport === 'vmfs') return { number, name, transport, path };
   const { places } = await desk.queue();
-  const { keepTargetPassword } = await import('../../src/engine/configuration.ts');
-  const { host, port, user, password, privateKeyFile, hasTls } = answers;
-  const secret: TargetChange = usesKey(answers)
-    ? { privateKeyFile }
-    : password === ''
-      ? {}
-      : { passwordFile: await keepTargetPassword(places, number, password) };
+  const { keepTargetSecret } = await import('../../src/engine/configuration.ts');
+  const { host, port, user, password, privateKeyFile, keyPassphrase, hasTls } = answers;
+  const secret: TargetChange = usesKey(answers) ? { privateKeyFile } : {};
+  if (usesKey(answers) && keyPassphrase !== '') {
+    secret.privateKeyPassphraseFile = await keepTargetSecret(places, `target${number}-key`, keyPassphrase);
+  }
+  if (!usesKey(answers) && password !== '') {
+    secret.passwordFile = await keepTargetSecret(places, `target${number}`, password);
+  }
   const tls: TargetChange = transport === 'ftp' ? { tls: hasTls ? 'explicit' : 'none' } : {};
   return { number, name, transport, host, port: Number(port), user, ...secret, path, ...tls };
 }

@@ -21,7 +21,14 @@ import { noSuchTarget } from '../config/named-target.ts';
 import { choosePlaces, preparePlaces } from '../config/places.ts';
 import { readPrivateKey, readSecret } from '../config/secrets.ts';
 import { fromErrno, PhdError } from '../errors.ts';
-import type { Config, ConsoleSettings, JobSettings, Places, SecretSource } from '../model/config.ts';
+import type {
+  Config,
+  ConsoleSettings,
+  JobSettings,
+  Places,
+  ReplicationSettings,
+  SecretSource,
+} from '../model/config.ts';
 
 export type PassphraseKind = 'system' | 'master';
 
@@ -35,11 +42,17 @@ export async function openPlaces(env: NodeJS.ProcessEnv): Promise<Places> {
   return places;
 }
 
+export { writeClosedFile } from '../config/edit-config.ts';
 export { configFileOf } from '../config/load-config.ts';
 
 /** What the queue goes by. Throws CONFIG_INVALID. */
 export async function readJobSettings(places: Places): Promise<JobSettings> {
   return (await loadConfig(places)).jobs;
+}
+
+/** Whether and how often disks are replicated. Throws CONFIG_INVALID. */
+export async function readReplicationSettings(places: Places): Promise<ReplicationSettings> {
+  return (await loadConfig(places)).replication;
 }
 
 /** How the console is to appear; undefined if the file says nothing of it, which costs no parsing. Throws CONFIG_INVALID. */
@@ -142,11 +155,11 @@ export async function beginConfiguration(
   return file;
 }
 
-/** Keeps the password of a target in a file of its own (0600); returns its name for `passwordFile`. Throws IO. */
-export async function keepTargetPassword(places: Places, number: number, password: string): Promise<string> {
-  const name = path.join('secrets', `target${number}`);
+/** Keeps a secret of a target in a file of its own (0600); returns its name as phd.yaml gives it. Throws IO. */
+export async function keepTargetSecret(places: Places, file: string, secret: string): Promise<string> {
+  const name = path.join('secrets', file);
   await mkdir(path.join(places.configDir, 'secrets'), { recursive: true, mode: 0o700 });
-  await writeClosedFile(path.join(places.configDir, name), `${password}\n`);
+  await writeClosedFile(path.join(places.configDir, name), `${secret}\n`);
   return name;
 }
 

@@ -3,7 +3,9 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { closeAll, MAIN, open } from '../support/console-pty.ts';
+import { startSshServer } from '../support/servers/sshd.ts';
 import { makeTempHome, type TempHome } from '../support/temp-home.ts';
+import { PlainProcess } from './plain-process.ts';
 
 let home: TempHome;
 beforeEach(() => {
@@ -106,6 +108,39 @@ describe('the first start', () => {
     expect(stdout).toContain('[4]: 5');
     expect(stdout).toContain('Not now: no target is set up: see C Configuration');
     expect(existsSync(path.join(home.root, 'phd.yaml'))).toBe(false);
+  });
+});
+
+describe('the first start with a real SSH server', () => {
+  it('shows the host key once, takes a key with its passphrase, and proves the target', async () => {
+    const server = await startSshServer({ passphrase: 'open sesame' });
+    const one = new PlainProcess(home.env, ['--plain']);
+    try {
+      const key = home.write('id', server.privateKey);
+      await one.answer('help> ', 's');
+      await one.answer('help> ', 's');
+      await one.answer('[1]: ', '');
+      await one.answer('[ssh]: ', 'vault');
+      await one.answer('address: ', server.host);
+      await one.answer('[22]: ', String(server.port));
+      await one.answer('host: ', server.user);
+      await one.answer('help> ', 'k');
+      await one.answer('private key: ', key);
+      await one.answer('Passphrase of the private key: ', 'open sesame');
+      await one.answer('on that host: ', 'backups');
+      const asked = await one.answer('Trust it from now on? (yes/no) [no]: ', 'yes');
+      expect(asked).toMatch(/ssh-ed25519 SHA256:/);
+      await one.answer('none on this host): ', '""');
+      await one.answer('Encrypt backups? (yes/no) [no]: ', '');
+      await one.sees('Main menu');
+      expect(one.text).toContain('Target 1 works');
+      expect(one.text).not.toContain('open sesame');
+      expect(await one.end()).toBe(0);
+      expect(config()).toContain('privateKeyPassphraseFile: secrets/target1-key');
+    } finally {
+      one.kill();
+      await server.stop();
+    }
   });
 });
 
