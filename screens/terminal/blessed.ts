@@ -222,11 +222,12 @@ function createScreen(name: string, output: Capture, look: Look): BlessedScreen 
   // Read by blessed when it is loaded or makes a program: no line drawing by charset switch, no questions to tmux.
   process.env.NCURSES_NO_UTF8_ACS = '1';
   delete process.env.TMUX;
-  const blessed = require('blessed') as typeof import('blessed');
+  // By its file: the package as a whole loads thirty widgets more.
+  const createBlessed = require('blessed/lib/widgets/screen.js') as (options: object) => BlessedScreen;
   const input = new PassThrough() as PassThrough & { isTTY: boolean; setRawMode(mode: boolean): void };
   input.isTTY = true;
   input.setRawMode = () => undefined;
-  const screen = blessed.screen({
+  const screen = createBlessed({
     input,
     output,
     terminal: name,
@@ -236,7 +237,7 @@ function createScreen(name: string, output: Capture, look: Look): BlessedScreen 
     dockBorders: false,
     resizeTimeout: 150,
     forceUnicode: look.charset === 'utf8',
-  } as unknown as import('blessed').Widgets.IScreenOptions) as unknown as BlessedScreen;
+  });
   screen.tput.brokenACS = true;
   screen.tput.unicode = look.charset === 'utf8';
   screen.program.cursorHidden = true;
