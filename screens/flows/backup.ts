@@ -172,7 +172,7 @@ function after<T>(values: readonly T[], value: T): T {
 
 function turnEncryption(desk: Desk, draft: Draft): void {
   if (!draft.isEncrypted && !draft.hasPassphrase) {
-    desk.dialogue.notice('There is no system passphrase yet: phd passphrase set makes one.', 'warning');
+    desk.dialogue.notice('There is no passphrase yet: C Configuration, Encryption sets one.', 'warning');
   } else draft.isEncrypted = !draft.isEncrypted;
 }
 
