@@ -170,6 +170,17 @@ describe('stops', () => {
     await shown.close({ comparing: true });
   });
 
+  it('after a stop that nobody is told of (SIGSTOP) the terminal is taken again and all is painted', async () => {
+    const shown = open({ args: ['--thin'], env: home.env });
+    await shown.waitFor('Status: idle');
+    shown.forgetBytes();
+    shown.signal('SIGSTOP');
+    shown.signal('SIGCONT');
+    await shown.waitForBytes('\x1b[?1049h');
+    await shown.waitForBytes('Main menu');
+    await shown.waitFor('> E  Restore');
+  });
+
   it('a program that the terminal is lent to has it, then all is painted again', async () => {
     const shown = await readyStage();
     shown.press('s');
@@ -252,6 +263,24 @@ async function worstGapDuring(ms: number): Promise<number> {
   clearInterval(timer);
   return worstMs;
 }
+
+describe('keys of terminals, in the program itself', () => {
+  it.each([
+    ['linux', '\x1b[[A', '\x1b[4~', '\x1b[1~'],
+    ['putty-256color', '\x1b[11~', '\x1b[4~', '\x1b[1~'],
+    ['xterm-256color', '\x1bOP', '\x1b[F', '\x1b[H'],
+    ['xterm-256color', '\x1bOP', '\x1bOF', '\x1bOH'],
+  ])('%s: F1 %j, End %j, Home %j', async (term, f1, end, first) => {
+    const shown = open({ args: ['--thin'], env: home.env, term });
+    await shown.waitFor('> E  Restore');
+    shown.write(end);
+    await shown.waitFor('> Q  Quit');
+    shown.write(first);
+    await shown.waitFor('> 1  Status');
+    shown.write(f1);
+    await shown.waitFor('Help: Main menu');
+  });
+});
 
 describe('sizes', () => {
   it('a storm of sizes down to 20x5 and back leaves the same screen, and too small a window takes no action', async () => {
