@@ -3,7 +3,7 @@
  * first paint, a list over a million archives, a reader that stalls. `npm run bench:console [-- --archives N] [--runs N]`
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -362,7 +362,9 @@ const { values } = parseArgs({
 });
 const folder = mkdtempSync(path.join(tmpdir(), 'phd-bench-console-'));
 try {
-  print(`${path.basename(process.execPath)} ${process.version}, ${MAIN}`);
+  const [load = 0] = loadavg();
+  print(`node ${process.version}, ${availableParallelism()} cores, load ${load.toFixed(1)}, ${MAIN}`);
+  if (load > availableParallelism()) print('other programs hold the cores: times are theirs as well');
   print();
   const goals = [
     ...(await compareBytes()),
