@@ -138,7 +138,7 @@ function progressRows(
   const line = (text: string): Row => [span(fitted(text, size.columns, look).trimEnd())];
   const { progress } = shown;
   const isRunning = shown.state === 'running';
-  const state = !isRunning ? whyWaiting : progress === null ? 'beginning' : phaseText(progress);
+  const state = isRunning ? workText(progress) : isOver(shown) ? shown.state : whyWaiting;
   const rows: Row[] = [
     ...factsOf(shown).map(([name, value]) => line(`${name.padEnd(9)}${value}`)),
     line(jobs.length > 1 ? `${jobs.filter(isOver).length} of ${jobs.length} jobs done` : ''),
@@ -172,6 +172,10 @@ function figureLines(progress: JobProgress | null, columns: number, look: Look):
   const rates = `${rateText(bytesPerSecond).padEnd(11)}mean ${rateText(meanBytesPerSecond).padEnd(11)}`;
   const times = isShort ? `${elapsed.padEnd(9)}${left}` : `elapsed ${elapsed.padEnd(9)}${leftText(left)}`;
   return [`Done     ${done.padEnd(27)}${amountText(progress)}`, `Rate     ${rates}${times}`];
+}
+
+function workText(progress: JobProgress | null): string {
+  return progress === null ? 'beginning' : phaseText(progress);
 }
 
 function leftText(left: string): string {

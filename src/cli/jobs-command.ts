@@ -16,7 +16,7 @@ const MAX_ID = 999_999_999_999;
 export function registerJobs(program: Command, cli: Cli): void {
   const jobs = program
     .command('jobs')
-    .description('list, watch, kill, retry and remove queued jobs')
+    .description('list, watch, start, kill, retry and remove queued jobs')
     .addHelpText(
       'after',
       `
@@ -54,6 +54,11 @@ Examples:
         else cli.print(`job ${id} is ${job.state}`);
       }),
     );
+  jobs
+    .command('start')
+    .description('start waiting jobs now, one after the other, whether or not a daemon runs')
+    .argument('<ID...>')
+    .action((ids: string[]) => startJobs(cli, ids.map(idOf)));
   registerRetry(jobs, cli);
   registerRemoval(jobs, cli);
   registerWorker(program, cli);
@@ -199,6 +204,23 @@ async function eachJob(
       }
     }
     cli.setStatusOf(failures);
+  });
+}
+
+async function startJobs(cli: Cli, ids: readonly number[]): Promise<void> {
+  const [{ startNow }, { requireUnlocked }] = await Promise.all([
+    import('../queue/start-now.ts'),
+    import('../queue/gate.ts'),
+  ]);
+  await withQueue(cli, async (queue) => {
+    for (const id of ids) {
+      const { state, kind } = queue.job(id);
+      if (state !== 'waiting')
+        throw new PhdError('USAGE', `job ${id} is ${state}: only one that waits can be started`);
+      requireUnlocked(queue.db, kind);
+    }
+    await startNow(queue, ids, cli.env);
+    for (const id of ids) cli.print(`job ${id} starts: phd jobs log -f ${id} follows it`);
   });
 }
 

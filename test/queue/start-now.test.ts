@@ -151,6 +151,18 @@ describe('jobs that a person waits for', () => {
     await until(() => identityOf(runner) === undefined);
   });
 
+  it('are started by phd jobs start too; one that does not wait is refused before any starts', async () => {
+    const ids = submit(tale.newFolder(), tale.newFolder()) as [number, number];
+    await queue.kill(ids[1]);
+    const refused = await tale.phd(['jobs', 'start', ...ids.map(String)]);
+    expect(refused).toMatchObject({ status: 2, stdout: '' });
+    expect(refused.stderr).toContain(`job ${ids[1]} is cancelled: only one that waits can be started`);
+    expect(queue.job(ids[0]).state).toBe('waiting');
+    const run = await tale.phd(['jobs', 'start', String(ids[0])]);
+    expect(run).toMatchObject({ status: 0 });
+    await until(() => queue.job(ids[0]).exitStatus === 0);
+  });
+
   it('whose log cannot be written are refused with the reason', async () => {
     const [id] = submit(tale.newFolder()) as [number];
     rmSync(queue.logFileOf(id), { force: true });
