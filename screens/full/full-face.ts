@@ -136,6 +136,11 @@ export class FullFace implements Dialogue {
     return this.#terminal.lend(work);
   }
 
+  /** ^C typed at a program that has the terminal reaches the console as well, and is not meant for it. */
+  interrupt(): boolean {
+    return this.#terminal.isLent;
+  }
+
   /** See Terminal. */
   guard(): Promise<void> {
     return this.#terminal.guard();

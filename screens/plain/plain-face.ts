@@ -185,7 +185,8 @@ export class PlainFace implements Dialogue {
   async lend<T>(work: () => Promise<T>): Promise<T> {
     if (this.#talk.input.hasEnded) throw new EndOfInput();
     this.#talk.input.stop();
-    return await work();
+    // ^C is for the program that has the terminal.
+    return await this.#talk.interruptible(() => undefined, work);
   }
 
   /** Lines that stand already stay as they are; the next ones follow the look. */

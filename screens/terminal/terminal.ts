@@ -165,6 +165,11 @@ export class Terminal {
     process.kill(0, 'SIGTSTP');
   }
 
+  /** Another program has the terminal. */
+  get isLent(): boolean {
+    return this.#isLent;
+  }
+
   /** Runs `work` with the terminal given back (a pager, an editor), then takes it again. */
   async lend<T>(work: () => Promise<T>): Promise<T> {
     this.#isLent = true;

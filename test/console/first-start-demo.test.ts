@@ -48,6 +48,26 @@ it('phd demo on a terminal: the console by lines if wanted, and a signal leaves 
   expect(readdirSync(scratch)).toEqual([]);
 }, 180_000);
 
+it.each([[['--thin']], [['--plain']]])(
+  '%j: ^C ends the demo alone, the console stays',
+  async (args) => {
+    const one = open({ args, env: { ...home.env, TMPDIR: scratch } });
+    await one.waitFor('Welcome to phd');
+    one.type(args.includes('--plain') ? 'd\r' : 'd');
+    await one.waitFor('make a farm', DEMO_MS);
+    one.press('ctrl-c');
+    await one.waitFor(
+      (screen) => screen.join('\n').lastIndexOf('Later: to') > screen.join('\n').indexOf('make a farm'),
+    );
+    expect(readdirSync(scratch)).toEqual([]);
+    one.type(args.includes('--plain') ? 'l\rq\r' : 'l');
+    await one.waitFor('Main menu');
+    if (!args.includes('--plain')) one.press('q');
+    expect(await one.exit()).toEqual({ code: 0, signal: 0 });
+  },
+  120_000,
+);
+
 it('phd keys prints every menu and every key', () => {
   const text = execFileSync(process.execPath, [MAIN, 'keys'], { env: home.env }).toString();
   expect(text).toContain('Main menu\n  1  Status');
