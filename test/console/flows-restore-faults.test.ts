@@ -80,7 +80,7 @@ it(
       [['y'], 'there is no archive'],
     ]);
     expect(one.text).toContain('Re-index shows what is there now');
-    await go(one, [[['enter'], /tgt +size +type/]]);
+    await go(one, [[['enter'], /^Enter choose/m]]);
   },
   TALE_MS,
 );
@@ -148,7 +148,7 @@ it(
     expect(one.text).not.toContain('another passphrase');
     tale.home.write('secret', secret);
     await go(one, [
-      [['enter'], /tgt +size +type/],
+      [['enter'], /^Enter choose/m],
       [['enter'], 'Is this the archive?'],
       [['y'], 'Location to restore to'],
       ...intoNewFolder('unsealed'),
@@ -302,7 +302,7 @@ it(
         [['v'], /2 two not reached[\s\S]*1 here[\s\S]*2 there/],
         ['2\r', '> +2 there'.replace(' +', '   ')],
         [['enter'], 'Dates of VM there'],
-        [['enter'], /tgt +size +type/],
+        [['enter'], /^Enter choose/m],
       ]);
       expect(one.text).toMatch(/DELTA .*there\.vmdk +\d+ min old/);
       await go(one, [row(1), [['enter'], 'Is this the archive?'], [['y'], 'The archive cannot be restored']]);
