@@ -39,6 +39,8 @@ export class ListView<T> implements View {
   #top = 0;
   #pageRows = 1;
   #listTop = 3;
+  /** Rows, their number or their figures are still being read. */
+  #isReading = true;
   #digits = '';
   #numberTimer: NodeJS.Timeout | undefined;
   #finder: LineEditor | undefined;
@@ -84,16 +86,17 @@ export class ListView<T> implements View {
 
   onTick(): boolean {
     if (!(this.#spec.source.refresh?.() ?? false)) return this.#spec.note !== undefined;
+    this.#isReading = true;
     this.#followId();
     return true;
   }
 
   onIdle(): boolean {
     const { source } = this.#spec;
-    if (source.length().isExact || source.advance === undefined) return false;
-    const isMore = source.advance(COUNT_BUDGET_MS);
-    if (!isMore) this.#wantPaint();
-    return isMore;
+    if (!this.#isReading || source.advance === undefined) return false;
+    this.#isReading = source.advance(COUNT_BUDGET_MS);
+    if (!this.#isReading) this.#wantPaint();
+    return this.#isReading;
   }
 
   onAction(action: string, key: KeyEvent): void {
@@ -336,6 +339,7 @@ export class ListView<T> implements View {
   #find(text: string): void {
     this.#found = text;
     this.#spec.source.find?.(text);
+    this.#isReading = true;
     const at = this.#id === undefined ? -1 : this.#spec.source.indexOf(this.#id);
     this.#top = 0;
     if (at >= 0) this.#place = { part: 'row', at };
