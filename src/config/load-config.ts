@@ -1,5 +1,6 @@
 /** Reads and checks phd.yaml. Secrets are only named here; src/config/secrets.ts reads them when they are needed. */
-import { readFile } from 'node:fs/promises';
+import { isUtf8 } from 'node:buffer';
+import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { type Document, isNode, LineCounter, parseDocument } from 'yaml';
 import { fromErrno, PhdError } from '../errors.ts';
@@ -35,13 +36,17 @@ export async function loadConfig(
 /** Text of phd.yaml; empty if there is no such file. */
 export async function readConfigText(file: string): Promise<string> {
   try {
-    const text = await readFile(file, 'utf8');
-    if (text.length > MAX_CONFIG_BYTES) {
+    const status = await stat(file);
+    // To open a pipe would wait for its writer.
+    if (!status.isFile()) throw new PhdError('CONFIG_INVALID', `${file} is not a file`);
+    if (status.size > MAX_CONFIG_BYTES) {
       throw new PhdError('CONFIG_INVALID', `${file} is over ${MAX_CONFIG_BYTES} bytes`);
     }
-    return text;
+    const bytes = await readFile(file);
+    if (!isUtf8(bytes)) throw new PhdError('CONFIG_INVALID', `${file} is not text in UTF-8`);
+    return bytes.toString('utf8');
   } catch (error) {
-    const failure = fromErrno(error, 'cannot read the configuration');
+    const failure = fromErrno(error, `cannot read ${file}`);
     if (failure.code === 'NOT_FOUND') return '';
     throw new PhdError('CONFIG_INVALID', failure.message, { cause: error });
   }
@@ -176,6 +181,12 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
     },
     indexMaxAgeMinutes: text.index.maxAgeMinutes,
     jobs: { atOnce: text.jobs.atOnce, keepDays: text.jobs.keepDays, keepCount: text.jobs.keepCount },
+    replication: {
+      enabled: text.replication.enabled,
+      everyMinutes: text.replication.everyMinutes,
+      defaultVolume: resolved(text.replication.defaultVolume),
+      assumeOff: text.replication.assumeOff,
+    },
     console: {
       look: text.console.look ?? null,
       charset: text.console.charset ?? null,

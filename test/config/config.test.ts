@@ -1,4 +1,5 @@
-import { readFileSync, statSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { editConfig, getConfigValue, parseKey, setConfigValue } from '../../src/config/edit-config.ts';
@@ -124,6 +125,18 @@ encryption: { systemPassphraseFile: secrets/system, masterPassphraseFile: secret
     expect(config).toBeUndefined();
     expect(faults[0]).toContain(words);
     expect(faults[0]).not.toContain('\n');
+  });
+
+  it('what is no file, or no text in UTF-8, is refused by name and holds nobody up', async () => {
+    const failure = (words: string) => expect.objectContaining({ code: 'CONFIG_INVALID', message: words });
+    home.write('phd.yaml', Buffer.from([0x23, 0xff, 0x0a]));
+    await expect(loadConfig(places())).rejects.toEqual(failure(`${file} is not text in UTF-8`));
+    rmSync(file);
+    execFileSync('mkfifo', [file]);
+    await expect(loadConfig(places())).rejects.toEqual(failure(`${file} is not a file`));
+    rmSync(file);
+    home.folder('phd.yaml');
+    await expect(loadConfig(places())).rejects.toEqual(failure(`${file} is not a file`));
   });
 
   it('all faults are named, not only the first', () => {
