@@ -1,7 +1,7 @@
 /** VMX restore: only VMX, NVRAM and logs of a VM. */
 import type { Desk } from '../desk.ts';
 import { register } from './restore/after.ts';
-import { checkHeaders, confirmArchives } from './restore/check.ts';
+import { takeArchives } from './restore/check.ts';
 import { type Draft, newDraft } from './restore/draft.ts';
 import { pickArchive } from './restore/pick-archive.ts';
 import { pickDay } from './restore/pick-day.ts';
@@ -11,15 +11,7 @@ import { runSteps, type StepEnd } from './restore/steps.ts';
 import { placeVmx } from './restore/vmx.ts';
 
 export async function vmxOnly(desk: Desk): Promise<void> {
-  await runSteps(await newDraft(desk, 'vmx'), [
-    pickVm,
-    pickDay,
-    pickArchive,
-    confirmArchives,
-    checkHeaders,
-    pickPlace,
-    place,
-  ]);
+  await runSteps(await newDraft(desk, 'vmx'), [pickVm, pickDay, pickArchive, takeArchives, pickPlace, place]);
 }
 
 async function place(draft: Draft): Promise<StepEnd> {

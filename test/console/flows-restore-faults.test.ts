@@ -302,7 +302,7 @@ it(
         [['v'], /2 two not reached[\s\S]*1 here[\s\S]*2 there/],
         ['2\r', '> +2 there'.replace(' +', '   ')],
         [['enter'], 'Dates of VM there'],
-        [['enter'], /^Enter choose/m],
+        [['enter'], /tgt +size +type/],
       ]);
       expect(one.text).toMatch(/DELTA .*there\.vmdk +\d+ min old/);
       await go(one, [row(1), [['enter'], 'Is this the archive?'], [['y'], 'The archive cannot be restored']]);

@@ -8,20 +8,24 @@ import { archiveText, type Draft, nearestOf, renewContext, scsiText, stampText }
 import { rowSource } from './sources.ts';
 import type { StepEnd } from './steps.ts';
 
+/** One question: what turns out to be unfit leads back to the list it was chosen from. */
+export async function takeArchives(draft: Draft): Promise<StepEnd> {
+  return (await confirmArchives(draft)) ? checkHeaders(draft) : 'back';
+}
+
 /** Full path, host and user of the target. */
-export async function confirmArchives(draft: Draft): Promise<StepEnd> {
+async function confirmArchives(draft: Draft): Promise<boolean> {
   const { desk, rows } = draft;
   const lines = rows.flatMap((row): Line[] => [
     ...placeLines(draft, row),
     `${row.kind.toUpperCase()} of ${stampText(row.stamp)}, disk ${scsiText(row.scsiId)} ${row.disk}, ${formatBytes(row.sizeBytes)}`,
     ...stateLines(row),
   ]);
-  const isRight = await desk.dialogue.confirm({
+  return desk.dialogue.confirm({
     title: rows.length === 1 ? 'Is this the archive?' : `Are these the ${rows.length} archives?`,
     lines,
     question: 'Fetch and check the headers?',
   });
-  return isRight ? 'next' : 'back';
 }
 
 /** Where the archive lies, for people who log in there. */
@@ -57,7 +61,7 @@ function stateLines({ state, verifyResult, verifiedAt }: ArchiveListRow): Line[]
 }
 
 /** Reads the headers of all disks now; a copy on another target stands in for one that cannot be reached. */
-export async function checkHeaders(draft: Draft): Promise<StepEnd> {
+async function checkHeaders(draft: Draft): Promise<StepEnd> {
   const { desk, context, rows } = draft;
   const { checkArchive } = await import('../../../src/engine/full-candidates.ts');
   draft.disks = [];

@@ -3,7 +3,7 @@ import { SEARCH_MENU } from '../../../menus/tree.ts';
 import type { Desk } from '../../desk.ts';
 import { ToMainMenu } from '../../dialogue.ts';
 import { tellFailure } from '../tell-failure.ts';
-import { checkHeaders, chooseFulls, confirmArchives } from './check.ts';
+import { chooseFulls, takeArchives } from './check.ts';
 import { newDraft, type SearchBy } from './draft.ts';
 import { confirmRestore } from './final.ts';
 import { nameDisk } from './names.ts';
@@ -38,8 +38,7 @@ async function restoreBy(desk: Desk, by: SearchBy): Promise<void> {
     by === 'vm' ? pickVm : pickDisk,
     pickDay,
     pickArchive,
-    confirmArchives,
-    checkHeaders,
+    takeArchives,
     chooseFulls,
     pickPlace,
     nameDisk,
