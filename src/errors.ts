@@ -3,6 +3,7 @@
  * (errno, FTP replies, ssh2, OpenPGP, SQLite, zod) into this type at its own door and keeps the cause.
  * The exit status of a code is fixed here, so that no command can invent one.
  */
+import { constants } from 'node:os';
 
 /** code -> exit status (README, exit status). */
 const EXIT_STATUS = {
@@ -95,15 +96,21 @@ const ERRNO_CODES: Record<string, ErrorCode> = {
  */
 export function fromErrno(error: unknown, doing: string): PhdError {
   if (error instanceof PhdError) return error;
-  const errno = (error as NodeJS.ErrnoException | undefined)?.code;
+  const errno = isQuota(error) ? 'EDQUOT' : (error as NodeJS.ErrnoException | undefined)?.code;
   const isAbort = (error as Error | undefined)?.name === 'AbortError';
   const code: ErrorCode = isAbort ? 'CANCELLED' : (ERRNO_CODES[errno ?? ''] ?? 'IO');
   const words = code === 'CANCELLED' ? 'cancelled' : wordsOf(error, doing);
   return new PhdError(code, `${doing}: ${words}`, { cause: error });
 }
 
+/** Node has no name for it: `Unknown system error -122`. */
+function isQuota(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException | undefined)?.errno === -constants.errno.EDQUOT;
+}
+
 /** `ENOENT: no such file or directory, lstat '/a'` without the call; the place only if it was not named yet. */
 function wordsOf(error: unknown, doing: string): string {
+  if (isQuota(error)) return 'disk quota exceeded';
   const { message = String(error), path, code } = (error ?? {}) as NodeJS.ErrnoException;
   const [, errno, words] = /^([A-Z][A-Z0-9]+): ([^,]+), \w+/.exec(message) ?? [];
   if (words === undefined || errno !== code) return message;

@@ -7,7 +7,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { DIGEST_BYTES, isZeroMark } from '../archive/geometry.ts';
 import { readBlockMember, writeBlockMember, zeroBlockMember } from '../archive/gzip-member.ts';
 import { readZstdFrame, zstdFrame } from '../archive/zstd-frame.ts';
-import { PhdError } from '../errors.ts';
+import { fromErrno, PhdError } from '../errors.ts';
 import {
   BATCH_BLOCKS,
   type BlockFailure,
@@ -359,8 +359,9 @@ port.on('message', ({ id, task }: { id: number; task: Task }) => {
   try {
     reply = { id, result: run(task) };
   } catch (error) {
-    const { code, message } = error as { code?: string; message: string };
-    reply = { id, error: { code: code ?? 'IO', message } };
+    const isWrite = task.kind === 'place' || task.kind === 'zero';
+    const { code, message } = fromErrno(error, `cannot ${isWrite ? 'write' : 'read'} the disk`);
+    reply = { id, error: { code, message } };
   }
   port.postMessage(reply);
   tasksDone += 1;

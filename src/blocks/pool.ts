@@ -6,7 +6,7 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { maxBlockMemberBytes } from '../archive/gzip-member.ts';
 import { maxFrameBytes } from '../archive/zstd-frame.ts';
-import { type ErrorCode, PhdError } from '../errors.ts';
+import { PhdError } from '../errors.ts';
 import {
   BATCH_BLOCKS,
   type Slot,
@@ -161,13 +161,6 @@ export class BlockPool {
   }
 }
 
-const ERRNO: Record<string, ErrorCode> = {
-  ENOSPC: 'NO_SPACE',
-  EDQUOT: 'NO_SPACE',
-  EFBIG: 'NO_SPACE',
-  SOURCE_CHANGED: 'SOURCE_CHANGED',
-};
-
-function errorOf(error: TaskError): PhdError {
-  return new PhdError(ERRNO[error.code] ?? 'IO', error.message);
+function errorOf({ code, message }: TaskError): PhdError {
+  return new PhdError(code, message);
 }

@@ -1,4 +1,5 @@
 /** What the main thread asks of a block worker, and what comes back. Bulk data stays in the shared slots. */
+import type { ErrorCode } from '../errors.ts';
 import type { Codec } from '../model/archive.ts';
 
 /** Blocks handled by one task: enough to pay for the message, few enough to keep the slots small. */
@@ -94,8 +95,8 @@ export interface TaskResult {
 }
 
 export interface TaskError {
-  /** Errno or PhdError code. */
-  code: string;
+  /** Translated where it arose: an error loses its errno between threads. */
+  code: ErrorCode;
   message: string;
 }
 

@@ -230,6 +230,7 @@ describe.each(['full', 'delta'] as const)('a backup (%s) whose call fails', (mod
         const fault = { call, what: `error=${errno}`, when: String(k), paths: placesOf(where, mode) };
         const ended = await phdWithFault(backupWords(mode), frozen.home.env, frozen.root, fault);
         expectHonest(ended, what);
+        if (call === 'write' && errno !== 'EIO') expect(ended.status, ended.stderr).toBe(6);
         if (ended.status === 0) await expectBackup(ended, what);
         await expectSound(mode, what);
         return ended;
@@ -249,6 +250,7 @@ describe('a restore whose call fails', () => {
         const fault = { call, what: `error=${errno}`, when: String(k), paths: placesOf(where, 'restore') };
         const ended = await phdWithFault(restoreWords(), frozen.home.env, frozen.root, fault);
         expectHonest(ended, what);
+        if (call === 'pwritev' && errno !== 'EIO') expect(ended.status, ended.stderr).toBe(6);
         if (ended.status === 0) expect(existsSync(path.join(frozen.out, 'd-flat.vmdk')), what).toBe(true);
         await expectRestorable(what);
         return ended;
