@@ -105,11 +105,18 @@ export class QueueDb extends QueueGate {
   /** Numbers of all jobs whose line holds this text: what runs, what waits in its order, then the newest first. */
   listed(part = ''): number[] {
     return this.all(
-      `SELECT id FROM jobs WHERE instr(lower(kind || ' ' || state || ' ' || title || ' ' || submitter), lower(@part)) > 0
+      `SELECT id FROM jobs WHERE @part = ''
+           OR instr(lower(kind || ' ' || state || ' ' || title || ' ' || submitter), lower(@part)) > 0
          ORDER BY state = 'running' DESC, state = 'waiting' DESC, iif(state = 'waiting', priority, 0),
            iif(state = 'waiting', id, -id)`,
       { part },
     ).map(({ id }) => Number(id));
+  }
+
+  /** Another text after anything was changed, by whatever connection; the same as long as nothing was. */
+  changeMark(): string {
+    const [row] = this.all('SELECT total_changes() AS n', {});
+    return `${this.dataVersion()} ${row?.n}`;
   }
 
   /** The starts of a job, oldest first. */

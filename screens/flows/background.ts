@@ -116,6 +116,8 @@ class JobSource implements ListSource<Job> {
   readonly #queue: Queue;
   #ids: readonly number[] = [];
   #part = '';
+  /** Of the state of the queue that the numbers were read in. */
+  #mark = '';
   /** Failures that were on the screen. */
   readonly #shown = new Set<number>();
   fault: string | undefined;
@@ -150,6 +152,9 @@ class JobSource implements ListSource<Job> {
     const ids = this.#read(() => {
       this.#queue.requirePresent();
       this.#queue.settleInterrupted();
+      const mark = `${this.#queue.db.changeMark()} ${this.#part}`;
+      if (mark === this.#mark) return this.#ids;
+      this.#mark = mark;
       return this.#queue.db.listed(this.#part);
     });
     if (ids !== undefined) {

@@ -4,10 +4,11 @@ import { PhdError } from '../../src/errors.ts';
 import type { Job } from '../../src/model/job.ts';
 import type { Queue } from '../../src/queue/queue.ts';
 import type { Desk } from '../desk.ts';
-import { hasFailed, isOver, mayBeRetried } from './job-figures.ts';
+import { hasFailed, mayBeRetried } from './job-figures.ts';
 
 export async function deleteEnded(desk: Desk, queue: Queue): Promise<void> {
-  const ended = queue.db.jobs().filter(isOver).length;
+  const { waiting = 0, running = 0, ...others } = queue.db.counts();
+  const ended = Object.values(others).reduce((sum, count) => sum + count, 0);
   if (ended === 0) return desk.dialogue.notice('No job has ended.');
   const isSure = await desk.dialogue.confirm({
     title: 'Delete',
