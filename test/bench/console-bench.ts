@@ -1,8 +1,9 @@
 /**
  * What the console costs a line and a person: bytes beside those of dialog and whiptail on the same rows, time to the
- * first paint, a list over a million archives, a reader that stalls. `npm run bench:console [-- --archives N] [--runs N]`
+ * first paint, a list over a million archives, a reader that stalls. `npm run bench:console [-- --archives N] [--runs N]
+ * [--keep FOLDER]`: the filled index stays in FOLDER and is used again.
  */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -232,6 +233,7 @@ function makeHome(folder: string, archiveCount: number): string {
   writeFileSync(path.join(home, 'phd.yaml'), `${settings.join('\n')}\n`, { mode: 0o600 });
   if (archiveCount === 0) return home;
   const file = path.join(state, 'index.db');
+  if (existsSync(file)) return home;
   fillIndex(file, Math.ceil(archiveCount / ARCHIVES_OF_A_VM));
   const index = IndexDb.open(file);
   const triedMs = Date.now();
@@ -358,7 +360,11 @@ function printGoals(goals: readonly Goal[]): void {
 }
 
 const { values } = parseArgs({
-  options: { archives: { type: 'string', default: '1000000' }, runs: { type: 'string', default: '11' } },
+  options: {
+    archives: { type: 'string', default: '1000000' },
+    runs: { type: 'string', default: '11' },
+    keep: { type: 'string' },
+  },
 });
 const folder = mkdtempSync(path.join(tmpdir(), 'phd-bench-console-'));
 try {
@@ -370,7 +376,7 @@ try {
     ...(await compareBytes()),
     ...(await compareStart(makeHome(folder, 0), Number(values.runs))),
     ...(await measureStall(folder)),
-    ...(await measureLists(folder, Number(values.archives))),
+    ...(await measureLists(values.keep ?? folder, Number(values.archives))),
   ];
   printGoals(goals);
 } finally {
