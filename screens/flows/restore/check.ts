@@ -16,11 +16,15 @@ export async function takeArchives(draft: Draft): Promise<StepEnd> {
 /** Full path, host and user of the target. */
 async function confirmArchives(draft: Draft): Promise<boolean> {
   const { desk, rows } = draft;
-  const lines = rows.flatMap((row): Line[] => [
-    ...placeLines(draft, row),
-    `${row.kind.toUpperCase()} of ${stampText(row.stamp)}, disk ${scsiText(row.scsiId)} ${row.disk}, ${formatBytes(row.sizeBytes)}`,
-    ...stateLines(row),
-  ]);
+  const [first, ...others] = rows;
+  // Of several disks, which lie in one folder as a rule, the place is told once.
+  const lines = rows.flatMap((row): Line[] => {
+    const place = placeLines(draft, row, others.length === 0);
+    const isTold = row !== first && first !== undefined && isSamePlace(row, first);
+    const { kind, stamp, scsiId, disk, sizeBytes } = row;
+    const what = `${kind.toUpperCase()} of ${stampText(stamp)}, disk ${scsiText(scsiId)} ${disk}, ${formatBytes(sizeBytes)}`;
+    return [...(isTold ? [] : place), what, ...stateLines(row)];
+  });
   return desk.dialogue.confirm({
     title: rows.length === 1 ? 'Is this the archive?' : `Are these the ${rows.length} archives?`,
     lines,
@@ -28,8 +32,13 @@ async function confirmArchives(draft: Draft): Promise<boolean> {
   });
 }
 
+function isSamePlace(row: ArchiveListRow, other: ArchiveListRow): boolean {
+  const [one, two] = [nearestOf(row), nearestOf(other)];
+  return one.targetNumber === two.targetNumber && one.folder === two.folder;
+}
+
 /** Where the archive lies, for people who log in there. */
-function placeLines({ context }: Draft, row: ArchiveListRow): string[] {
+function placeLines({ context }: Draft, row: ArchiveListRow, withFile: boolean): string[] {
   const { targetNumber, targetName, transport, folder, file } = nearestOf(row);
   const target = context.config.targets.find(({ number }) => number === targetNumber);
   const others = row.copies.filter((copy) => copy.targetNumber !== targetNumber);
@@ -37,7 +46,7 @@ function placeLines({ context }: Draft, row: ArchiveListRow): string[] {
   const where = `target ${targetNumber} (${targetName})${also}, ${transport}`;
   const host = target?.host ?? null;
   const account = host === null ? 'this host' : `host ${host}, user ${target?.user ?? '(none)'}`;
-  const path = [target?.path, folder, file].filter(Boolean).join('/');
+  const path = [target?.path, folder, withFile ? file : ''].filter(Boolean).join('/');
   return [`${where}, ${account}`, path];
 }
 
