@@ -191,7 +191,7 @@ const BACKUP_ERRORS: Record<'full' | 'delta', [...Point, string[]][]> = {
     ['pwrite64', 'state', [], ['EIO', 'ENOSPC', 'EDQUOT']],
     ['fsync', 'state', [], ['EIO']],
     ['pread64', 'state', [], ['EIO']],
-    ['preadv', 'source', [], ['EIO']],
+    ['pread64', 'source', [], ['EIO']],
   ],
   delta: [
     ['mkdir', 'target', [], ['EIO', 'ENOSPC']],
@@ -202,7 +202,7 @@ const BACKUP_ERRORS: Record<'full' | 'delta', [...Point, string[]][]> = {
     ['unlink', 'target', [], ['EIO']],
     ['pread64', 'target', [], ['EIO']],
     ['pwrite64', 'state', [], ['ENOSPC']],
-    ['preadv', 'source', [], ['EIO']],
+    ['pread64', 'source', [], ['EIO']],
   ],
 };
 const RESTORE_ERRORS: [...Point, string[]][] = [
