@@ -73,8 +73,12 @@ export function fromSqlite(error: unknown, doing: string): PhdError {
   if (error instanceof PhdError) return error;
   const code = (error as { code?: string }).code ?? '';
   const words = (error as Error).message;
-  if (code === 'SQLITE_FULL' || code === 'ENOSPC') {
-    return new PhdError('NO_SPACE', `${doing}: ${words}`, { cause: error });
+  // A full disk also shows as a log or its shared memory that cannot grow.
+  if (code === 'SQLITE_FULL' || code === 'ENOSPC' || code === 'SQLITE_IOERR_SHMSIZE') {
+    return new PhdError('NO_SPACE', `${doing}: no space left on its volume`, { cause: error });
+  }
+  if (/^(SQLITE_(CANTOPEN|READONLY)|EROFS|EACCES)/.test(code)) {
+    return new PhdError('IO', `${doing}: its folder is missing or cannot be written to`, { cause: error });
   }
   if (code.startsWith('SQLITE_BUSY')) {
     return new PhdError('LOCKED', `${doing}: another process holds it for too long`, {

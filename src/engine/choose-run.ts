@@ -1,6 +1,8 @@
 /** From words of a person to archives: `N:folder/file`, the path of a file, or a VM by name or UUID. */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
+import type { ArchiveFilter } from '../../db/archive-filter.ts';
+import type { ArchiveRow } from '../../db/archive-rows.ts';
 import { fromErrno, PhdError } from '../errors.ts';
 import type { EngineContext } from './context.ts';
 import { newestRun } from './list-archives.ts';
@@ -77,11 +79,40 @@ export async function refsOfVm(
   if (rows.length === 0) {
     throw new PhdError('NOT_FOUND', `the newest complete run of ${wanted.vm} has no disk ${wanted.disk}`);
   }
-  return await Promise.all(
-    rows.map(async ({ targetNumber, folder, file }) => ({
-      storage: await ctx.storage(targetNumber),
-      folder,
-      file,
-    })),
-  );
+  return await Promise.all(rows.map((row) => nearestThere(ctx, row, onWarning)));
+}
+
+/**
+ * The DELTA that was chosen, or, where its target is dead or lacks it, another copy of the same run, named through
+ * `onWarning`. Without one the chosen DELTA: opening it says what is wrong.
+ */
+async function nearestThere(
+  ctx: EngineContext,
+  chosen: ArchiveRow,
+  onWarning: (message: string) => void,
+): Promise<ArchiveRef> {
+  const { uuid, stamp, disk, scsiId } = chosen;
+  const filter: ArchiveFilter = { uuid, disk, kind: 'delta', from: stamp, to: stamp };
+  const others = ctx.index
+    .listArchives(filter, { limit: 100 })
+    .filter((row) => row.scsiId === scsiId && row.complete && row.id !== chosen.id);
+  const refOf = async (row: ArchiveRow): Promise<ArchiveRef> => {
+    const { targetNumber, folder, file } = row;
+    return { storage: await ctx.storage(targetNumber), folder, file };
+  };
+  let why = '';
+  for (const row of others.length === 0 ? [] : [chosen, ...others]) {
+    try {
+      const ref = await refOf(row);
+      if ((await ref.storage.stat(`${row.folder}/${row.file}`)) !== undefined) {
+        if (row !== chosen) onWarning(`target ${row.targetNumber} is taken for ${disk}: ${why}`);
+        return ref;
+      }
+      why ||= `target ${row.targetNumber} has no ${row.folder}/${row.file}`;
+    } catch (error) {
+      if (!(error instanceof PhdError)) throw error;
+      why ||= error.message;
+    }
+  }
+  return await refOf(chosen);
 }

@@ -49,9 +49,12 @@ export async function findArchive(
   if (!name) throw new PhdError('USAGE', `${ref.file} is not the name of an archive`);
   const entry = await ref.storage.stat(placePath(ref), signal);
   if (entry?.kind !== 'file') {
+    // A volume that is not mounted is told as such.
+    if (ref.storage.transport === 'vmfs') await ref.storage.list('', signal);
+    const where = ref.storage.number === 0 ? '' : ` on target ${ref.storage.number} (${ref.storage.name})`;
     throw new PhdError(
       'NOT_FOUND',
-      `there is no archive ${ref.folder}/${ref.file} on target ${ref.storage.number} (${ref.storage.name})`,
+      `there is no archive ${placePath(ref)}${where}, or it is no regular file; phd index looks what is there`,
     );
   }
   return { place: { ...ref, sizeBytes: entry.sizeBytes }, name };

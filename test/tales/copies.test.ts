@@ -176,3 +176,29 @@ datastores: [vmfs]
     }
   });
 });
+
+describe('A run that two targets hold, of which one is not mounted', () => {
+  it('is restored from the other, which is said; without another the target is named', async () => {
+    const tale = new Tale({ targets: ['one', 'two'] });
+    try {
+      const vm = await tale.makeVm('Twin', [{ name: 'Twin.vmdk', sizeBytes: MIB }]);
+      const { archive } = only((await tale.backup(vm.folder)).disks);
+      rmSync(tale.path('two'), { recursive: true });
+      cpSync(tale.path('one'), tale.path('two'), { recursive: true, preserveTimestamps: true });
+      expect((await tale.phd(['index', '--force'])).status).toBe(0);
+      renameSync(tale.path('one'), tale.path('away'));
+
+      const to = tale.newFolder();
+      const run = await tale.phd(['restore', '--vm', 'Twin', '--to', to]);
+      expect(run.status).toBe(0);
+      expect(run.stderr).toMatch(/phd: target 2 is taken for Twin\.vmdk: target 1 has no /);
+      expect(fileDigest(path.join(to, 'Twin-flat.vmdk'))).toBe(fileDigest(vm.disks[0]?.flatPath ?? ''));
+
+      const named = await tale.phd(['restore', archive, '--to', tale.newFolder()]);
+      expect(named.status).not.toBe(0);
+      expect(named.stderr).toContain(`${tale.path('one')} does not exist: make the folder, or mount`);
+    } finally {
+      tale.remove();
+    }
+  }, 120_000);
+});
