@@ -1,5 +1,5 @@
 /** Jobs in the console: they run elsewhere, so neither console nor worker may die with one another's troubles. */
-import { existsSync, readFileSync, renameSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Job } from '../../src/model/job.ts';
@@ -391,6 +391,41 @@ describe('backup and configuration', () => {
     console_.press('r');
     await console_.waitFor('BACKED UP, READ BACK AND COMPARED');
     expect(queue.db.jobs({ kinds: ['backup'] })).toMatchObject([{ exitStatus: 0 }]);
+  });
+
+  it('passphrases are typed twice, kept in files of their own and never shown', async () => {
+    configure();
+    const console_ = await atMainMenu();
+    console_.press('c');
+    await console_.waitFor('E  Encryption');
+    console_.press('e');
+    await console_.waitFor('S  System passphrase: none');
+    console_.press('s');
+    await console_.waitFor('New system passphrase');
+    console_.type('correct horse');
+    console_.press('enter');
+    await console_.waitFor('The same again');
+    console_.type('correct horsf');
+    console_.press('enter');
+    await console_.waitFor('They differ: once more.');
+    console_.press('enter');
+    for (const question of ['New system passphrase', 'The same again']) {
+      await console_.waitFor(question);
+      console_.type('correct horse');
+      console_.press('enter');
+    }
+    await console_.waitFor('-- Kept --');
+    console_.press('enter');
+    await console_.waitFor('S  System passphrase: set');
+    expect(console_.bytes.includes('correct')).toBe(false);
+    const file = tale.path('secrets', 'system');
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect(readFileSync(file, 'utf8')).toBe('correct horse\n');
+    console_.press('t');
+    await console_.waitFor('> ');
+    console_.type('wrong');
+    console_.press('enter');
+    await console_.waitFor('this is not the system passphrase in use');
   });
 
   it('a target is tested step by step; the look turns at once and is kept with the comments of the file', async () => {
