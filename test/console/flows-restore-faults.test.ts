@@ -86,7 +86,7 @@ it(
 );
 
 it(
-  'a FULL that is another one is refused by the digest of its map, whatever its name',
+  'a FULL that is another one is found out by what it holds, whatever its name',
   async () => {
     const [full = '', other = ''] = [fulls.wrong, fulls.plain].map((one) => tale.file(one ?? ''));
     const kept = `${full}.kept`;
@@ -382,7 +382,7 @@ it(
 );
 
 it(
-  'an index that breaks while its list is shown costs a line; the next look makes it anew',
+  'an index that is deleted while its list is shown is made anew when the restore menu is entered',
   async () => {
     const one = await atMainMenu(tale);
     await go(one, [

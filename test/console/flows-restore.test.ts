@@ -150,7 +150,7 @@ it(
 );
 
 it(
-  'only the VMX of a VM: without its FULL, unchanged',
+  'only the VMX of a VM, unchanged',
   async () => {
     const one = await atMainMenu(tale);
     await go(one, [
