@@ -16,6 +16,7 @@ import { registerLocks } from './cli/locks-command.ts';
 import { registerLog } from './cli/log-command.ts';
 import { registerPassphrase } from './cli/passphrase-command.ts';
 import { registerPlan } from './cli/plan-command.ts';
+import { registerReplicate } from './cli/replicate-command.ts';
 import { registerRestore } from './cli/restore-command.ts';
 import { registerStub } from './cli/stub-command.ts';
 import { registerTarget } from './cli/target-command.ts';
@@ -32,6 +33,7 @@ const REGISTRARS: ((program: Command, cli: Cli) => void)[] = [
   registerRestore,
   registerPlan,
   registerVerify,
+  registerReplicate,
   (program, cli) => registerVmx(program, cli),
   (program, cli) =>
     registerStub(program, cli, async (flatPath, type, adapterType) =>

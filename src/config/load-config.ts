@@ -181,6 +181,12 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
     },
     indexMaxAgeMinutes: text.index.maxAgeMinutes,
     jobs: { atOnce: text.jobs.atOnce, keepDays: text.jobs.keepDays, keepCount: text.jobs.keepCount },
+    replication: {
+      enabled: text.replication.enabled,
+      everyMinutes: text.replication.everyMinutes,
+      defaultVolume: resolved(text.replication.defaultVolume),
+      assumeOff: text.replication.assumeOff,
+    },
     console: {
       look: text.console.look ?? null,
       charset: text.console.charset ?? null,

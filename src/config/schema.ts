@@ -102,6 +102,14 @@ export const configSchema = z.looseObject({
       keepCount: wholeNumber(0, 1_000_000).default(1000),
     })
     .prefault({}),
+  replication: z
+    .looseObject({
+      enabled: z.boolean().default(false),
+      everyMinutes: wholeNumber(1, 10_080).default(60),
+      defaultVolume: text.optional(),
+      assumeOff: z.boolean().default(false),
+    })
+    .prefault({}),
   console: z
     .looseObject({
       look: z.enum(['thin', 'rich']).optional(),

@@ -45,6 +45,17 @@ export interface JobSettings {
   keepCount: number;
 }
 
+export interface ReplicationSettings {
+  /** The daemon runs a pass */
+  enabled: boolean;
+  /** so often. */
+  everyMinutes: number;
+  /** Absolute folder that loaded lines restore to; null: the first datastore. */
+  defaultVolume: string | null;
+  /** Disks are overwritten although it cannot be known that their VM is off. */
+  assumeOff: boolean;
+}
+
 /** How the console appears; what is null follows from the terminal. */
 export interface ConsoleSettings {
   look: 'thin' | 'rich' | null;
@@ -68,5 +79,6 @@ export interface Config {
   /** A target is listed again when its index is older than this. */
   indexMaxAgeMinutes: number;
   jobs: JobSettings;
+  replication: ReplicationSettings;
   console: ConsoleSettings;
 }

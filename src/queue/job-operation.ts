@@ -25,7 +25,15 @@ async function restoreJob(
 ): Promise<OperationEnd> {
   const { archiveRef } = await import('../engine/choose-run.ts');
   const { restore } = await import('../engine/restore.ts');
-  const { archive, full, vmx, vmxRewrite, ...rest } = request;
+  const { archive, full, vmx, vmxRewrite, passphrasesIn, ...rest } = request;
+  if (passphrasesIn !== undefined) {
+    const { withPassphrasesOf } = await import('../engine/passphrases-in-file.ts');
+    return await restoreJob(
+      withPassphrasesOf(context, passphrasesIn),
+      { ...request, passphrasesIn: undefined },
+      hooks,
+    );
+  }
   const ref = await archiveRef(context, archive);
   const fullRef = full === undefined ? {} : { full: await archiveRef(context, full) };
   const result = await restore(context, { ...rest, archive: ref, ...fullRef }, hooks);

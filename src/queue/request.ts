@@ -26,6 +26,8 @@ const restoreRequest = z.strictObject({
   assumeOff: z.boolean().optional(),
   salvage: z.boolean().optional(),
   acceptUnproved: z.boolean().optional(),
+  /** A `vmdks.auto` whose passphrases are tried first. */
+  passphrasesIn: absolute.optional(),
   /** Also VMX, NVRAM and logs. */
   vmx: z.boolean().optional(),
   /** Fits that VMX to its new place. */

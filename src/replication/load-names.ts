@@ -1,0 +1,48 @@
+/** Lines for all disks that the index knows, out of use until a person takes the `#` away. */
+import path from 'node:path';
+import { encodeName } from '../archive/names.ts';
+import type { EngineContext } from '../engine/context.ts';
+import { parseVmdksAuto, printRestoreLine } from './vmdks-auto.ts';
+import { appendVmdksAuto, readVmdksAuto } from './vmdks-file.ts';
+
+export interface LoadedNames {
+  /** Lines that were added. */
+  added: string[];
+  /** Disks that have a line already, in use or not. */
+  knownCount: number;
+  /** Disks whose names cannot stand in a line. */
+  unfit: string[];
+}
+
+/**
+ * Appends one line, commented out, for each distinct VM, UUID, SCSI id and disk of the index that the file does not name
+ * yet; the path lies on the default volume. Throws CONFIG_INVALID, IO, NO_SPACE.
+ */
+export async function loadNames(context: EngineContext): Promise<LoadedNames> {
+  const { places, config, index, clock } = context;
+  const volume = config.replication.defaultVolume ?? config.datastores[0] ?? '/vmfs/volumes';
+  const known = knownDisks((await readVmdksAuto(places))?.rawLines ?? []);
+  const loaded: LoadedNames = { added: [], knownCount: 0, unfit: [] };
+  for (const { vm, uuid, scsiId, disk } of index.series({ kind: 'delta' })) {
+    // Archives of generation 2 cannot be restored, and have no UUID.
+    if (uuid === '') continue;
+    const goal = path.posix.normalize(path.join(volume, encodeName(vm), encodeName(disk)));
+    const line = printRestoreLine({ vm, uuid, scsiId, disk, goal, days: null });
+    if (line === undefined) loaded.unfit.push(`${vm} ${scsiId}-${disk}`);
+    else if (known.has(keyOf({ vm, uuid, scsiId, disk }))) loaded.knownCount++;
+    else loaded.added.push(`#${line}`);
+  }
+  if (loaded.added.length > 0)
+    await appendVmdksAuto(places, [`# Disks found on ${clock.now().toISOString()}`, ...loaded.added]);
+  return loaded;
+}
+
+/** Disks that any line names, whether or not it is commented out. */
+function knownDisks(rawLines: readonly string[]): Set<string> {
+  const text = rawLines.map((line) => line.replace(/^[\s#]+/, '')).join('');
+  return new Set(parseVmdksAuto(text).restores.map(keyOf));
+}
+
+function keyOf(one: { vm: string | null; uuid: string | null; scsiId: string | null; disk: string }): string {
+  return [one.vm, one.uuid, one.scsiId, one.disk].join('|');
+}

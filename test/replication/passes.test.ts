@@ -1,0 +1,300 @@
+/** Passes of replication through the built program: one home, small disks, no daemon unless a test starts one. */
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import path from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Queue } from '../../src/queue/queue.ts';
+import { submitterOf } from '../../src/queue/submitter.ts';
+import { changeImage, type TestVm } from '../support/disk-images.ts';
+import {
+  fileDigest,
+  flipByte,
+  fullBlock,
+  HOOK_TIMEOUT_MS,
+  linesOf,
+  only,
+  type Run,
+  Tale,
+} from '../tales/tale.ts';
+
+const BLOCK = 262_144;
+
+let tale: Tale;
+let queue: Queue;
+let crm: TestVm;
+let erp: TestVm;
+
+beforeAll(async () => {
+  tale = new Tale();
+  crm = await tale.makeVm('CRM', [{ name: 'CRM.vmdk', sizeBytes: 2 * BLOCK }]);
+  erp = await tale.makeVm('ERP', [{ name: 'ERP.vmdk', sizeBytes: 2 * BLOCK }]);
+  await tale.backup(crm.folder);
+  await tale.backup(erp.folder);
+  mkdirSync(tale.path('vmfs', 'standby'));
+  queue = new Queue({ configDir: tale.path(), stateDir: tale.path('state'), logDir: tale.path('log') });
+}, HOOK_TIMEOUT_MS);
+
+beforeEach(() => {
+  rmSync(tale.path('vmfs', 'standby'), { recursive: true });
+  mkdirSync(tale.path('vmfs', 'standby'));
+  rmSync(tale.path('state', 'restored.log'), { force: true });
+  rmSync(tale.path('state', 'replication.json'), { force: true });
+  queue.removePending();
+  queue.purge();
+});
+
+afterAll(() => {
+  queue.close();
+  tale.remove();
+});
+
+const goal = (...parts: string[]): string => tale.path('vmfs', 'standby', ...parts);
+const flat = (vm: string): string => goal(vm, `${vm}-flat.vmdk`);
+const lineOf = (vm: string, to = goal(vm, `${vm}.vmdk`)): string => `RESTORE:${vm}|*|00|${vm}.vmdk|${to}`;
+const original = (vm: TestVm): string => fileDigest(vm.disks[0]?.flatPath as string);
+const write = (...lines: string[]): void =>
+  writeFileSync(tale.path('vmdks.auto'), lines.map((line) => `${line}\n`).join(''), { mode: 0o600 });
+const replicate = (...words: string[]): Promise<Run> => tale.phd(['replicate', ...words, '--json']);
+const pass = (...words: string[]): Promise<Run> => replicate('run', '--assume-off', ...words);
+const decisions = (run: Run): unknown[] => linesOf(run, 'line').map(({ decision }) => decision);
+const ends = (run: Run, event = 'done'): unknown[] => linesOf(run, event).map(({ goal: where }) => where);
+
+describe('phd replicate run', () => {
+  it('restores what each line names as one group, proved, and says so in restored.log; again there is nothing to do', async () => {
+    write('## standby', lineOf('CRM'), lineOf('ERP'));
+    const dry = await replicate('run', '--dry-run');
+    expect([dry.status, decisions(dry)]).toEqual([0, ['restore', 'restore']]);
+    expect(queue.db.jobs()).toEqual([]);
+    expect(existsSync(flat('CRM'))).toBe(false);
+
+    const first = await pass();
+    expect([first.status, decisions(first)]).toEqual([0, ['restore', 'restore']]);
+    expect([fileDigest(flat('CRM')), fileDigest(flat('ERP'))]).toEqual([original(crm), original(erp)]);
+    expect(existsSync(goal('CRM', 'CRM.vmdk'))).toBe(true);
+    const jobs = queue.db.jobs();
+    expect(new Set(jobs.map(({ groupId }) => groupId)).size).toBe(1);
+    expect(jobs.map(({ state }) => state)).toEqual(['done', 'done']);
+    const log = readFileSync(tale.path('state', 'restored.log'), 'utf8').split('\n');
+    expect(log[2]).toMatch(/^20\S+Z\t1:\S+\t\/\S+CRM\.vmdk\t524288\trestored$/);
+    const entries = linesOf(await replicate('log'));
+    expect(entries.map(({ goal: where, bytes }) => [where, bytes])).toEqual([
+      [goal('CRM', 'CRM.vmdk'), 2 * BLOCK],
+      [goal('ERP', 'ERP.vmdk'), 2 * BLOCK],
+    ]);
+
+    const second = await pass();
+    expect([second.status, decisions(second)]).toEqual([0, ['already restored', 'already restored']]);
+    expect(queue.db.jobs()).toHaveLength(2);
+
+    expect(linesOf(await replicate('log', '--clear'))).toEqual([{ event: 'cleared', entries: 2 }]);
+    expect(decisions(await replicate('run', '--dry-run', '--assume-off'))).toEqual(['restore', 'restore']);
+  });
+
+  it('a log that was cut keeps its whole lines; the archive of the cut one is restored again, on a line of its own', async () => {
+    write(lineOf('CRM'), lineOf('ERP'));
+    await pass();
+    const file = tale.path('state', 'restored.log');
+    const whole = readFileSync(file, 'utf8');
+    writeFileSync(file, whole.slice(0, -30));
+    const run = await pass();
+    expect(decisions(run)).toEqual(['already restored', 'restore']);
+    expect(run.stderr).toContain('restored.log: no entry in line 4');
+    expect(ends(run)).toEqual([goal('ERP', 'ERP.vmdk')]);
+    expect(linesOf(await replicate('log'))).toHaveLength(2);
+    expect(decisions(await pass())).toEqual(['already restored', 'already restored']);
+  });
+
+  it('names what is wrong with a line, and the others are restored all the same', async () => {
+    const away = tale.home.folder('elsewhere');
+    write(
+      'RESTORE:CRM|CRM.vmdk',
+      lineOf('CRM', path.join(away, 'CRM.vmdk')),
+      lineOf('CRM', tale.path('vmfs', 'gone', 'CRM', 'CRM.vmdk')),
+      lineOf('NONE'),
+      lineOf('ERP'),
+      lineOf('CRM', goal('ERP', 'ERP.vmdk')),
+      '#ARGS=ignore',
+    );
+    const run = await pass();
+    expect(run.status).toBe(2);
+    expect(decisions(run)).toEqual([
+      'fault',
+      'fault',
+      'refused',
+      'refused',
+      'no match',
+      'restore',
+      'refused',
+    ]);
+    const { stderr } = run;
+    expect(stderr).toContain(`${tale.path('vmdks.auto')}:1: 2 fields`);
+    expect(stderr).toContain('lies outside every datastore');
+    expect(stderr).toMatch(/vmfs\/gone is not there: is its volume mounted\?/);
+    expect(stderr).toContain(`line 5 restores onto ${goal('ERP', 'ERP.vmdk')} already`);
+    expect(stderr).toContain(':7: ARGS=ignore is refused');
+    expect(existsSync(tale.path('vmfs', 'gone'))).toBe(false);
+    expect(fileDigest(flat('ERP'))).toBe(original(erp));
+    expect(linesOf(run, 'pass')).toMatchObject([{ restored: 1, failed: 3, faults: 2 }]);
+  });
+
+  it('a goal that leads out of the datastore by a link is refused', async () => {
+    const away = tale.home.folder('elsewhere');
+    const { symlinkSync } = await import('node:fs');
+    symlinkSync(away, goal('link'));
+    write(lineOf('CRM', goal('link', 'CRM.vmdk')));
+    expect(decisions(await pass())).toEqual(['refused']);
+    expect(existsSync(path.join(away, 'CRM-flat.vmdk'))).toBe(false);
+  });
+
+  it('a running VM as goal is refused by name, with and without a word that it is off', async () => {
+    write(lineOf('CRM'), lineOf('ERP'));
+    await pass();
+    await replicate('log', '--clear');
+    const { openSync, closeSync } = await import('node:fs');
+    const held = openSync(flat('CRM'), 'r+');
+    try {
+      const run = await pass();
+      expect(run.status).toBe(5);
+      expect(decisions(run)).toEqual(['refused', 'restore']);
+      expect(run.stderr).toContain(`${flat('CRM')} is in use`);
+      expect(ends(run)).toEqual([goal('ERP', 'ERP.vmdk')]);
+    } finally {
+      closeSync(held);
+    }
+    const retried = await pass('--retry-failed');
+    expect([retried.status, decisions(retried)]).toEqual([0, ['restore']]);
+    expect(linesOf(await replicate('status'))).toMatchObject([{ failed: [], restored: 1, lines: 2 }]);
+  });
+
+  it('a damaged archive fails alone; --retry-failed tries that line again, as the same job, once it is mended', async () => {
+    write(lineOf('CRM'), lineOf('ERP'));
+    const { full } = only((await tale.backup(crm.folder)).disks);
+    const file = tale.file(full);
+    // Not in the very middle: of these disks it lies between two stored pieces, where a bit may be of no account.
+    const middle = fullBlock(file).middle + 2_000;
+    flipByte(file, middle);
+    const run = await pass();
+    expect(run.status).toBe(3);
+    expect(ends(run)).toEqual([goal('ERP', 'ERP.vmdk')]);
+    expect(ends(run, 'error')).toEqual([goal('CRM', 'CRM.vmdk')]);
+    expect(existsSync(flat('CRM'))).toBe(false);
+    expect(linesOf(await replicate('log')).map(({ goal: where }) => where)).toEqual([
+      goal('ERP', 'ERP.vmdk'),
+    ]);
+    const [status] = linesOf(await replicate('status'));
+    expect(status).toMatchObject({ failed: [{ goal: goal('CRM', 'CRM.vmdk'), code: 'DIGEST_MISMATCH' }] });
+    flipByte(file, middle);
+    const retried = await pass('--retry-failed');
+    expect([retried.status, decisions(retried)]).toEqual([0, ['restore']]);
+    expect(fileDigest(flat('CRM'))).toBe(original(crm));
+    const [job] = queue.db.jobs().filter(({ attempt }) => attempt === 2);
+    expect(job?.state).toBe('done');
+    expect(queue.db.jobs()).toHaveLength(2);
+  });
+
+  it('#ARGS=verify reads the finished disk again', async () => {
+    write('#ARGS=noerrors verify', lineOf('CRM'));
+    const run = await pass();
+    expect(linesOf(run, 'done')).toMatchObject([{ result: 'restored and verified' }]);
+  });
+
+  it('restores of the day overwrite the replica of the day before, which stays whole when the new one fails', async () => {
+    write(lineOf('ERP'));
+    await pass();
+    const before = fileDigest(flat('ERP'));
+    await changeImage(erp.disks[0]?.flatPath as string, 2, 'next day');
+    const { archive } = only((await tale.backup(erp.folder)).disks);
+    const file = tale.file(archive);
+    renameSync(file, `${file}.away`);
+    expect(decisions(await pass())).toEqual(['already restored']);
+    expect(fileDigest(flat('ERP'))).toBe(before);
+    renameSync(`${file}.away`, file);
+    expect(decisions(await pass())).toEqual(['restore']);
+    expect(fileDigest(flat('ERP'))).toBe(original(erp));
+    expect(fileDigest(flat('ERP'))).not.toBe(before);
+  });
+
+  it('never runs twice at once, and not while restores are stopped', async () => {
+    write(lineOf('CRM'));
+    const runs = await Promise.all([pass(), pass(), pass()]);
+    const statuses = runs.map(({ status }) => status);
+    expect(statuses.filter((status) => status === 0).length).toBeGreaterThanOrEqual(1);
+    expect(statuses.filter((status) => status !== 0 && status !== 5)).toEqual([]);
+    expect(queue.db.jobs()).toHaveLength(1);
+    await replicate('log', '--clear');
+    queue.db.setLock({ kind: 'restore', by: submitterOf({}), at: queue.now() });
+    const stopped = await pass();
+    queue.db.clearLock('restore');
+    expect(stopped.status).toBe(5);
+    expect(stopped.stderr).toContain('restores are stopped by');
+    expect(queue.db.jobs()).toHaveLength(1);
+  });
+
+  it('of a pass that was killed the next one takes up the jobs: none is queued twice, and what was done is logged', async () => {
+    write(lineOf('CRM'), lineOf('ERP'));
+    const killed = await tale.phd(['replicate', 'run', '--json', '--assume-off'], {
+      onStart: (child) => {
+        const look = setInterval(() => {
+          if (queue.db.jobs().length === 2) {
+            clearInterval(look);
+            child.kill('SIGKILL');
+          }
+        }, 2);
+      },
+    });
+    expect(killed.signal).toBe('SIGKILL');
+    const next = await pass();
+    expect(next.status).toBe(0);
+    expect(queue.db.jobs()).toHaveLength(2);
+    expect([fileDigest(flat('CRM')), fileDigest(flat('ERP'))]).toEqual([original(crm), original(erp)]);
+    expect(linesOf(await replicate('log'))).toHaveLength(2);
+  });
+
+  it('passphrases in a file that is open to others stop everything, and no output shows them', async () => {
+    write('#USE_SPASS=open sesame', lineOf('CRM'));
+    const { chmodSync } = await import('node:fs');
+    chmodSync(tale.path('vmdks.auto'), 0o644);
+    const refused = await pass();
+    expect(refused.status).toBe(2);
+    expect(refused.stderr).toContain('chmod 600');
+    chmodSync(tale.path('vmdks.auto'), 0o600);
+    const run = await pass();
+    expect(run.status).toBe(0);
+    expect(run.stderr).toContain('phd passphrase set');
+    const said = [refused, run].map(({ stdout, stderr }) => stdout + stderr).join('');
+    expect([said, ...tale.ownTexts(), JSON.stringify(queue.db.jobs())].join('')).not.toContain('sesame');
+  });
+});
+
+describe('phd replicate load', () => {
+  it('appends each disk once, commented out, on the default volume; a # taken away lets it run', async () => {
+    rmSync(tale.path('vmdks.auto'), { force: true });
+    tale.configure({ config: `replication: { defaultVolume: vmfs/standby }\n` });
+    const first = await replicate('load');
+    expect([first.status, linesOf(first)]).toMatchObject([0, [{ event: 'loaded', added: 2, known: 0 }]]);
+    const text = readFileSync(tale.path('vmdks.auto'), 'utf8');
+    const { uuid } = linesOf(await tale.phd(['list', '--vm', 'CRM', '--json']))[0] ?? {};
+    expect(text).toContain(`\n#RESTORE:CRM|${uuid}|00|CRM.vmdk|${goal('CRM', 'CRM.vmdk')}\n`);
+    expect(decisions(await pass())).toEqual([]);
+    expect(linesOf(await replicate('load'))).toMatchObject([{ added: 0, known: 2 }]);
+    expect(readFileSync(tale.path('vmdks.auto'), 'utf8')).toBe(text);
+    writeFileSync(tale.path('vmdks.auto'), text.replace('#RESTORE:CRM', 'RESTORE:CRM'));
+    expect(ends(await pass())).toEqual([goal('CRM', 'CRM.vmdk')]);
+    appendFileSync(tale.path('vmdks.auto'), 'no newline at the end');
+    tale.configure({});
+  });
+
+  it('without a file, a pass says what makes one', async () => {
+    rmSync(tale.path('vmdks.auto'), { force: true });
+    const run = await pass();
+    expect(run.status).toBe(2);
+    expect(run.stderr).toContain('phd replicate load makes it');
+  });
+});
