@@ -50,6 +50,7 @@ async function checkFlat(name: string, flatPath: string, extentBytes: number): P
   if (sizeBytes !== extentBytes) {
     throw unsupported(name, `its descriptor says ${extentBytes} bytes, its flat has ${sizeBytes}`);
   }
+  if (sizeBytes === 0) throw unsupported(name, 'it is empty');
 }
 
 async function openDescribed(claim: DiskClaim, bytes: Buffer, descriptor: Descriptor): Promise<SourceDisk> {

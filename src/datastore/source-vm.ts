@@ -127,6 +127,13 @@ export async function openSourceVm(
     refused: [],
     notices: [],
   };
+  if (vmx?.values.has('encryption.data') && images.length === 0) {
+    // Its disks are named in the part that cannot be read.
+    throw new PhdError(
+      'SOURCE_UNSUPPORTED',
+      `${shownName(vmName)} cannot be backed up: ${shownName(vmxName!)} is encrypted: decrypt the VM, or name raw images with --image`,
+    );
+  }
   for (const key of vmx?.duplicates ?? []) {
     vm.notices.push(`${shownName(vmxName!)} sets ${shownName(key)} more than once: the first line counts`);
   }

@@ -107,6 +107,17 @@ describe('a VM folder', () => {
     });
   });
 
+  it('with an encrypted VMX, which names no disk, is refused for that', async () => {
+    writeFileSync(
+      vm.vmxPath,
+      '.encoding = "UTF-8"\nencryption.keySafe = "vmware:key/x"\nencryption.data = "y"\n',
+    );
+    await expect(open()).rejects.toMatchObject({
+      code: 'SOURCE_UNSUPPORTED',
+      message: expect.stringContaining('is encrypted'),
+    });
+  });
+
   it('leaves out what is too large or leads elsewhere, and says so', async () => {
     truncateSync(join(vm.folder, 'vmware.log'), 16 * 1024 * 1024 + 1);
     symlinkSync('/etc/passwd', join(vm.folder, 'evil.log'));
@@ -155,6 +166,14 @@ describe('a disk is refused by name, the others stay', () => {
       'a path of another system',
       () => edit(vm.vmxPath, '"CRM.vmdk"', '"C:\\vms\\CRM.vmdk"'),
       /another system/,
+    ],
+    [
+      'an empty flat, whose extent has no sectors',
+      () => {
+        edit(crm(), 'RW 300 ', 'RW 0 ');
+        truncateSync(join(vm.folder, 'CRM-flat.vmdk'), 0);
+      },
+      /it is empty/,
     ],
   ])('%s', async (_what, spoil, reason) => {
     spoil();
