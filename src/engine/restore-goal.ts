@@ -163,7 +163,8 @@ const NEW_FILE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL |
 
 async function makeFolderDurably(goal: GoalDisk): Promise<void> {
   if (goal.folderExists) return;
-  await fs.mkdir(goal.folder, { recursive: true, mode: 0o700 });
+  // The recursive call may hide a read-only file system behind ENOENT: the plain one tells the reason.
+  await fs.mkdir(goal.folder, { recursive: true, mode: 0o700 }).catch(() => fs.mkdir(goal.folder, 0o700));
   await syncFolder(path.dirname(goal.folder));
 }
 

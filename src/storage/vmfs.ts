@@ -199,7 +199,8 @@ export class VmfsStorage implements Storage {
     const local = joinPath(this.#root, name);
     try {
       await this.#refuseLinks(name);
-      await mkdir(local, { recursive: true, mode: 0o700 });
+      // Node's recursive call may hide the reason (a read-only file system) behind ENOENT: the plain one tells it.
+      await mkdir(local, { recursive: true, mode: 0o700 }).catch(() => mkdir(local, 0o700));
       await this.#refuseLinks(name);
       await syncFolder(path.dirname(local));
     } catch (error) {
