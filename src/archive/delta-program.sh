@@ -13,7 +13,7 @@ case $(head -n 2 <"$0" | od -An -c) in *'\r'*) echo "$0: damaged: its line ends 
 # between the braces before it has read the last one.
 
 {
-set -u
+set -u +fC # flags of the caller must not reach the globs and redirections below
 umask 077
 LC_ALL=C
 export LC_ALL

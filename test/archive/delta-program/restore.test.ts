@@ -14,7 +14,7 @@ import {
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { MemoryDisk, writeDelta, writeFull } from '../../support/reference-writer.ts';
-import { blocksOnDisk, linkFolder, locate, noise, Place, SHELLS } from './place.ts';
+import { blocksOnDisk, linkFolder, locate, noise, Place, SHELLS, type ShellName } from './place.ts';
 
 const PASSPHRASES = ["sy'stem $(pass) \\", 'master "pass"'];
 const VARIANTS = [
@@ -408,4 +408,20 @@ describe('on an ESX host', () => {
     );
     place.remove();
   });
+});
+
+describe('flags that the caller gave its shell', () => {
+  it.each(['dash -fC', 'bash --posix -fC'] as string[] as ShellName[])(
+    'change nothing under %s',
+    async (shell) => {
+      const place = await Place.make({ codec: 'gzip', passphrases: [] });
+      try {
+        const run = await place.run(shell, place.deltaPath, ['autorun', 'restore', 'verify']);
+        expect(run, run.stderr).toMatchObject({ status: 0, stderr: '' });
+        expect(place.isRestored(place.after)).toBe(true);
+      } finally {
+        place.remove();
+      }
+    },
+  );
 });
