@@ -1,7 +1,10 @@
 /** `phd daemon run|start|stop|status|unit`. */
+import { spawn } from 'node:child_process';
 import type { Command } from 'commander';
 import { formatCount } from '../engine/display-text.ts';
 import { PhdError } from '../errors.ts';
+import type { Chore } from '../queue/daemon.ts';
+import type { Queue } from '../queue/queue.ts';
 import type { Cli } from './cli.ts';
 import { withQueue } from './queued-jobs.ts';
 
@@ -60,12 +63,27 @@ async function run(cli: Cli): Promise<void> {
       env: cli.env,
       signal: cli.signal,
       onReady: tellReady,
+      chores: [replication(queue, cli.env)],
       log: (text) => {
         cli.print(`${queue.now()} ${text}`);
         appendLog(queue.places, queue.clock, `daemon: ${text}`);
       },
     }),
   );
+}
+
+/** Passes of replication, as the settings say. */
+function replication({ places, clock }: Queue, env: NodeJS.ProcessEnv): Chore {
+  return {
+    name: 'replication',
+    isDue: async () => (await import('../replication/status.ts')).isPassDue(places, clock.now().getTime()),
+    start: () =>
+      spawn(process.execPath, [process.argv[1] as string, 'replicate', 'run'], {
+        cwd: '/',
+        env,
+        stdio: 'ignore',
+      }),
+  };
 }
 
 async function stop(cli: Cli, isNow: boolean): Promise<void> {

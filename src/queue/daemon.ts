@@ -21,6 +21,16 @@ const LOOK_EVERY_MS = 500;
 /** Running jobs of an earlier daemon are looked after so often. */
 const SETTLE_EVERY_MS = 5_000;
 const EXPIRE_EVERY_MS = 3_600_000;
+/** A chore that stays due, since it cannot begin, is not started oftener. */
+const CHORE_PAUSE_MS = 60_000;
+
+/** Work that comes back, each time in a process of its own; one that still runs is not started again. */
+export interface Chore {
+  name: string;
+  /** Whether it is to be started now; asked every few seconds. Throws: it is not started, and the log says why once. */
+  isDue(): Promise<boolean>;
+  start(): ChildProcess;
+}
 
 export interface DaemonOptions {
   settings: JobSettings;
@@ -35,6 +45,7 @@ export interface DaemonOptions {
   /** Called once the lock is held. */
   onReady?: () => void;
   log: (text: string) => void;
+  chores?: readonly Chore[];
 }
 
 /**
@@ -66,6 +77,9 @@ class Daemon {
   readonly #options: DaemonOptions;
   /** Workers this daemon started, by job. */
   readonly #workers = new Map<number, ChildProcess>();
+  readonly #chores = new Map<Chore, ChildProcess>();
+  readonly #choreStartsMs = new Map<Chore, number>();
+  readonly #choreFaults = new Map<Chore, string>();
   #wake: () => void = () => undefined;
   #isWoken = true;
   #seenVersion = -1;
@@ -95,6 +109,7 @@ class Daemon {
       log(`daemon ends${going === 0 ? '' : `; running on without it: ${formatCount(going, 'job')}`}`);
     } finally {
       signal.removeEventListener('abort', onAbort);
+      this.#endChores();
     }
   }
 
@@ -123,10 +138,51 @@ class Daemon {
     const stop = db.daemon()?.stopRequest ?? null;
     if (stop === 'now') await this.#killAll(running);
     const busy = new Set([...running.map(({ id }) => id), ...this.#workers.keys()]);
-    if (stop !== null) return busy.size === 0;
+    if (stop !== null) {
+      this.#endChores();
+      return busy.size === 0;
+    }
     this.#expire();
     this.#startWhatMay(busy);
+    await this.#startChores();
     return false;
+  }
+
+  async #startChores(): Promise<void> {
+    for (const chore of this.#options.chores ?? []) {
+      const agoMs = performance.now() - (this.#choreStartsMs.get(chore) ?? Number.NEGATIVE_INFINITY);
+      if (this.#chores.has(chore) || agoMs < CHORE_PAUSE_MS) continue;
+      try {
+        if (await chore.isDue()) this.#startChore(chore);
+        this.#choreFaults.delete(chore);
+      } catch (error) {
+        const { message } = fromErrno(error, `${chore.name} cannot be started`);
+        if (this.#choreFaults.get(chore) !== message) this.#options.log(message);
+        this.#choreFaults.set(chore, message);
+      }
+    }
+  }
+
+  /** What it has to say stands in its own log; how it ended stands here. */
+  #startChore(chore: Chore): void {
+    this.#choreStartsMs.set(chore, performance.now());
+    const child = chore.start();
+    this.#chores.set(chore, child);
+    const onEnd = (how: string): void => {
+      if (!this.#chores.delete(chore)) return;
+      if (how !== '') this.#options.log(`${chore.name} ${how}: see phd log`);
+      this.#rouse();
+    };
+    child.once('error', (error) => onEnd(`cannot be started: ${error.message}`));
+    child.once('exit', (status, signal) =>
+      onEnd(status === 0 ? '' : `ended with ${signal ?? `status ${status}`}`),
+    );
+    child.unref();
+  }
+
+  /** They give up in order; jobs that they have queued stay in the queue. */
+  #endChores(): void {
+    for (const child of this.#chores.values()) child.kill('SIGTERM');
   }
 
   /** Workers read phd.yaml themselves when they start; what the daemon goes by is taken here. */
