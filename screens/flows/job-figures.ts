@@ -94,7 +94,8 @@ export function endOf(job: Job): JobEnd {
     const word = job.state === 'failed' ? 'FAILED' : job.state.toUpperCase();
     return { verdict: job.kind === 'restore' ? `${word}: NOT RESTORED` : word, mark, figures };
   }
-  const warned = job.warningCount > 0 ? `, WITH ${formatCount(job.warningCount, 'warning').toUpperCase()}` : '';
+  const warned =
+    job.warningCount > 0 ? `, WITH ${formatCount(job.warningCount, 'warning').toUpperCase()}` : '';
   return { verdict: `${goodVerdict(job, result)}${warned}`, mark, figures };
 }
 
