@@ -15,7 +15,7 @@ import type { DiskMap } from './map-file.ts';
 import { Progress } from './progress.ts';
 import { countSources } from './restore-blocks.ts';
 import { type Filled, fillDisk, verifyFinished, type Work } from './restore-fill.ts';
-import { finishGoal, inspectGoal, openGoal, requireRoom } from './restore-goal.ts';
+import { finishGoal, inspectGoal, isRawImage, openGoal, requireRoom } from './restore-goal.ts';
 import { salvage } from './restore-salvage.ts';
 import { type ArchiveRef, openRestoreSource, type RestoreSource } from './restore-source.ts';
 import { restoreStream } from './restore-stream.ts';
@@ -104,6 +104,9 @@ async function restoreProved(
     },
     onWarning,
   );
+  if (goal.existing === null && isRawImage(diskName) && !isRawImage(source.diskName)) {
+    onWarning(`${diskName} becomes a raw image: --name ${diskName}.vmdk gives a flat with its descriptor`);
+  }
   if (request.salvage && (request.inPlace || goal.existing?.kind === 'device')) {
     const words = '--salvage writes a file of its own: it cannot be used on a device or in place';
     throw new PhdError('USAGE', words);
