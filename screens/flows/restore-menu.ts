@@ -18,8 +18,11 @@ const FLOWS: Record<string, () => Promise<Flow>> = {
   help: async () => (await import('./help.ts')).help,
 };
 
-const WITHOUT_REPLICATION =
-  'This version restores by hand, by plans and by phd restore; it does not replicate by itself yet.';
+const REPLICATION_LINES = [
+  'Replication is told from the command line:',
+  'phd replicate load, then edit vmdks.auto; run --dry-run, run, enable, status, log.',
+  'Its restores show under B Background status, its words in T Log.',
+];
 
 export async function restoreMenu(desk: Desk): Promise<void> {
   await freshenIndex(desk);
@@ -32,6 +35,6 @@ export async function restoreMenu(desk: Desk): Promise<void> {
     at = chosen;
     const load = FLOWS[chosen];
     if (load !== undefined) await tellFailure(desk, 'That did not work', async () => (await load())(desk));
-    else await desk.dialogue.tell('Replication', [WITHOUT_REPLICATION]);
+    else await desk.dialogue.tell('Replication', REPLICATION_LINES);
   }
 }

@@ -78,6 +78,7 @@ async function run(cli: Cli, words: RunWords): Promise<void> {
       const { runPass, writersOf } = await import('../replication/pass.ts');
       const assumeOff = (words.assumeOff ?? false) || context.config.replication.assumeOff;
       const confirmClock = words.confirmClock ?? false;
+      const note = (text: string): void => context.log(`replication: ${text}`);
       const onWarning = (message: string): void => cli.warnOnce(message);
       if (words.dryRun) {
         const { planPass } = await import('../replication/plan.ts');
@@ -97,16 +98,27 @@ async function run(cli: Cli, words: RunWords): Promise<void> {
         assumeOff,
         confirmClock,
         signal: cli.signal,
-        onPlan: (plan) => printPlan(cli, plan, isJson, false),
+        onPlan: (plan) => {
+          for (const { lineNumber, message } of plan.faults) note(`${plan.file}:${lineNumber}: ${message}`);
+          printPlan(cli, plan, isJson, false);
+        },
         onEnd: (end) => printEnd(cli, end, isJson),
-        onWarning,
+        onWarning: (message) => {
+          note(message);
+          onWarning(message);
+        },
       };
-      const { plan, restored, failed, heldCount, exitStatus } = await runPass(context, queue, options);
+      const { plan, restored, failed, heldCount, exitStatus } = await runPass(context, queue, options).catch(
+        (error: unknown) => {
+          note(error instanceof Error ? error.message : String(error));
+          throw error;
+        },
+      );
       const counts = countsOf(plan);
       const held = heldCount === 0 ? '' : `, ${formatCount(heldCount, 'job')} held by a lock`;
       const summary = `${formatCount(restored, 'disk')} restored, ${failed.length} failed, ${counts['already restored'] ?? 0} up to date${held}`;
-      for (const { goal, message } of failed) context.log(`replication: ${goal}: ${message}`);
-      context.log(`replication: ${summary}`);
+      for (const { goal, message } of failed) note(`${goal}: ${message}`);
+      note(summary);
       if (isJson) {
         const lines = plan.decisions.length;
         const faults = plan.faults.length;
