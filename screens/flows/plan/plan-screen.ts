@@ -248,7 +248,7 @@ async function showEntry(draft: PlanDraft, entry: PlanEntry): Promise<void> {
     );
     if (preview.goal.existing !== null) lines.push(`  REPLACES ${preview.goal.flatPath}`);
     else if (preview.goal.hasPart) lines.push('  goes on where an earlier attempt stopped');
-    for (const doubt of preview.doubts) lines.push(`  cannot be known: ${doubt}`);
+    for (const doubt of preview.doubts) lines.push(`  whether it is off cannot be known: ${doubt}`);
   }
   await draft.desk.dialogue.read({ title: entry.vm, lines: () => lines });
 }

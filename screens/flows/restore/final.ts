@@ -180,7 +180,7 @@ function diskFacts(
       'bad',
     );
   }
-  for (const doubt of doubts) add('', `cannot be known: ${doubt}`, 'warning');
+  for (const doubt of doubts) add('', `whether it is off cannot be known: ${doubt}`, 'warning');
 }
 
 function addRoom(

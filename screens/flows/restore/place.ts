@@ -169,6 +169,7 @@ export async function pickFolder(
       .catch(async (error: unknown) => {
         await desk.dialogue.tell('This folder cannot be used', [
           { text: fromErrno(error, `cannot list ${here}`).message, mark: 'bad' },
+          ...(wish.proposed === undefined ? [] : ['Begin at one that is there: N makes a new folder in it.']),
         ]);
         return undefined;
       });
