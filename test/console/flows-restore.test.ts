@@ -133,7 +133,7 @@ it(
       ['other.vmdk\r', 'is all of this right?'],
       [['s'], 'VMX for this place'],
       [['m'], 'No daemon runs'],
-      [['n'], 'They wait until it is started'],
+      [['n'], 'No daemon runs, so it waits'],
       [['enter'], /^Search by$/m],
     ]);
     const jobs = await tale.phd(['jobs', 'list', '--json']);

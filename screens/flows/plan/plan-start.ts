@@ -76,7 +76,11 @@ async function leaveQueued(desk: Desk, ids: readonly number[]): Promise<void> {
         await desk.dialogue.busy('Starting the daemon', () => startDaemon(queue, desk.env));
         return true;
       }));
-    lines.push(isStarted ? 'The daemon was started.' : 'They wait until it is started.');
+    lines.push(
+      isStarted
+        ? 'The daemon was started.'
+        : 'No daemon runs, so they wait: 2 Daemon in the main menu starts one.',
+    );
   }
   await desk.dialogue.tell('In the background', [...lines, 'B Background status shows how they get on.']);
 }

@@ -37,7 +37,7 @@ export async function runInBackground(draft: Draft): Promise<boolean> {
       const { startDaemon } = await import('../../../src/queue/daemon-control.ts');
       await desk.dialogue.busy('Starting the daemon', () => startDaemon(queue, desk.env));
       lines.push('The daemon was started.');
-    } else lines.push('They wait until it is started.');
+    } else lines.push('No daemon runs, so it waits: 2 Daemon in the main menu starts one.');
   }
   await desk.dialogue.tell('In the background', [...lines, 'B Background status shows how they get on.']);
   return true;
