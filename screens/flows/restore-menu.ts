@@ -11,18 +11,13 @@ const FLOWS: Record<string, () => Promise<Flow>> = {
   restore: async () => (await import('./restore/search.ts')).searchBy,
   vmx: async () => (await import('./vmx-only.ts')).vmxOnly,
   background: async () => (await import('./background.ts')).background,
+  replication: async () => (await import('./replication.ts')).replication,
   locks: async () => (await import('./locks.ts')).locks,
   log: async () => (await import('./log.ts')).log,
   reindex: async () => (await import('./reindex.ts')).reindex,
   stub: async () => (await import('./stub.ts')).stub,
   help: async () => (await import('./help.ts')).help,
 };
-
-const REPLICATION_LINES = [
-  'Replication is told from the command line:',
-  'phd replicate load, then edit vmdks.auto; run --dry-run, run, enable, status, log.',
-  'Its restores show under B Background status, its words in T Log.',
-];
 
 export async function restoreMenu(desk: Desk): Promise<void> {
   await freshenIndex(desk);
@@ -33,8 +28,7 @@ export async function restoreMenu(desk: Desk): Promise<void> {
     if (chosen === undefined || chosen === 'quit') return;
     if (chosen === 'abort') throw new ToMainMenu();
     at = chosen;
-    const load = FLOWS[chosen];
-    if (load !== undefined) await tellFailure(desk, 'That did not work', async () => (await load())(desk));
-    else await desk.dialogue.tell('Replication', REPLICATION_LINES);
+    const load = FLOWS[chosen] as () => Promise<Flow>;
+    await tellFailure(desk, 'That did not work', async () => (await load())(desk));
   }
 }

@@ -1,0 +1,180 @@
+/** Replication: its state, its lines, its passes. A pass is a process of its own: the console may go away. */
+import { REPLICATION_MENU } from '../../menus/tree.ts';
+import { formatBytes, formatCount } from '../../src/engine/display-text.ts';
+import { PhdError } from '../../src/errors.ts';
+import type { Queue } from '../../src/queue/queue.ts';
+import type { ReplicationStatus } from '../../src/replication/status.ts';
+import type { Desk } from '../desk.ts';
+import { type Line, ToMainMenu } from '../dialogue.ts';
+import { localTime } from './job-figures.ts';
+import { tellFailure } from './tell-failure.ts';
+
+/** More failures than these are in the log. */
+const SHOWN_FAILURES = 3;
+const LOOK_EVERY_MS = 1_000;
+
+type Step = (desk: Desk, queue: Queue, status: ReplicationStatus) => Promise<void>;
+
+const STEPS: Record<string, Step> = {
+  switch: switchOver,
+  run: runNow,
+  'dry-run': dryRun,
+  edit: editLines,
+  load: loadDiskNames,
+  view: viewRestored,
+  forget: forgetRestored,
+  locks: async (desk) => (await import('./locks.ts')).locks(desk),
+  background: async (desk) => (await import('./background.ts')).background(desk),
+  log: async (desk) => (await import('./log.ts')).log(desk),
+};
+
+export async function replication(desk: Desk): Promise<void> {
+  const queue = await desk.queue();
+  const { replicationStatus } = await import('../../src/replication/status.ts');
+  let at = 'run';
+  for (;;) {
+    await desk.refreshState();
+    const status = await replicationStatus(queue);
+    const chosen = await desk.dialogue.menu(REPLICATION_MENU, { at, lines: () => stateLines(status) });
+    if (chosen === undefined || chosen === 'quit') return;
+    if (chosen === 'abort') throw new ToMainMenu();
+    at = chosen;
+    await tellFailure(desk, 'That did not work', () => (STEPS[chosen] as Step)(desk, queue, status));
+  }
+}
+
+function stateLines(status: ReplicationStatus): readonly Line[] {
+  const { enabled, everyMinutes, lines, faults, failed, daemon } = status;
+  const every = enabled ? `on, a pass every ${everyMinutes} min` : 'off';
+  const held: Line[] =
+    enabled && !daemon
+      ? [{ text: 'No daemon runs: passes wait until it is started (main menu, 2).', mark: 'warning' }]
+      : [];
+  const unread: Line[] =
+    faults === 0
+      ? []
+      : [{ text: `${formatCount(faults, 'line')} that cannot be read: E shows which.`, mark: 'bad' }];
+  return [
+    `Replication is ${every}. ${lines === null ? 'No vmdks.auto yet: F makes it.' : `${formatCount(lines, 'line')} in vmdks.auto.`}`,
+    lastPassText(status),
+    ...held,
+    ...unread,
+    ...failed
+      .slice(0, SHOWN_FAILURES)
+      .map(({ goal, message }): Line => ({ text: `Failed: ${goal}: ${message}`, mark: 'bad' })),
+  ];
+}
+
+function lastPassText({ startedAt, endedAt, running, restored, failed, fault }: ReplicationStatus): string {
+  if (startedAt === null) return 'No pass was run yet.';
+  const begun = localTime(startedAt);
+  if (running) return `A pass runs since ${begun}.`;
+  if (fault !== null) return `The pass of ${begun} did not get through: ${fault}`;
+  if (endedAt === null) return `The pass of ${begun} was broken off.`;
+  return `Last pass: ${begun}, ${restored} restored, ${failed.length} failed.`;
+}
+
+async function switchOver(desk: Desk, queue: Queue, { enabled }: ReplicationStatus): Promise<void> {
+  const { setSetting } = await import('../../src/engine/configuration.ts');
+  await setSetting(queue.places, 'replication.enabled', String(!enabled));
+  desk.dialogue.notice(enabled ? 'Replication is off.' : 'Replication is on.');
+}
+
+/** The pass writes its plan and its end to a log of its own, which is shown as it grows. */
+async function runNow(desk: Desk, queue: Queue, { running }: ReplicationStatus): Promise<void> {
+  if (running) throw new PhdError('LOCKED', 'a pass runs already: see Background status');
+  const isSure = await desk.dialogue.confirm({
+    title: 'Run a pass now',
+    lines: ['Targets are listed, and what is new is restored over the disks that vmdks.auto names.'],
+    question: 'Run it?',
+    isDestructive: true,
+  });
+  if (!isSure) return;
+  const { startPass } = await import('../../src/replication/start-pass.ts');
+  const pass = await startPass(queue, desk.env, []);
+  const { FileTail } = await import('../file-tail.ts');
+  const tail = new FileTail(pass.logFile);
+  await desk.dialogue.read({
+    title: 'Pass of replication (it goes on without this screen)',
+    lines: () => [...tail.lines(), ...(pass.ended() === undefined ? [] : ['', 'The pass has ended.'])],
+    refreshMs: LOOK_EVERY_MS,
+    isFollowing: true,
+  });
+}
+
+async function dryRun(desk: Desk, queue: Queue): Promise<void> {
+  const { startPass } = await import('../../src/replication/start-pass.ts');
+  const pass = await desk.dialogue.busy('Dry run', async (signal, say) => {
+    say('listing targets and matching lines');
+    const begun = await startPass(queue, desk.env, ['--dry-run'], signal);
+    await begun.end;
+    return begun;
+  });
+  if (pass === undefined) return;
+  const { FileTail } = await import('../file-tail.ts');
+  const lines = new FileTail(pass.logFile).lines();
+  const shown = lines.length === 0 ? ['vmdks.auto has no line in use: E edits it, F loads names.'] : lines;
+  await desk.dialogue.read({ title: 'What each line would do', lines: () => shown });
+}
+
+async function editLines(desk: Desk, queue: Queue): Promise<void> {
+  const { appendVmdksAuto, readVmdksAuto, vmdksFile } = await import('../../src/replication/vmdks-file.ts');
+  const { runOverFile } = await import('./lent-program.ts');
+  if ((await readVmdksAuto(queue.places)) === undefined) await appendVmdksAuto(queue.places, []);
+  const editor = desk.env.VISUAL || desk.env.EDITOR || 'vi';
+  const failure = await runOverFile(desk, editor, vmdksFile(queue.places));
+  if (failure !== undefined) return desk.dialogue.tell('Edit vmdks.auto', [`${failure}: set EDITOR`]);
+  const read = await readVmdksAuto(queue.places);
+  const faults = read?.faults ?? [];
+  if (faults.length === 0) {
+    desk.dialogue.notice(`${formatCount(read?.restores.length ?? 0, 'line')} in use, no faults.`);
+    return;
+  }
+  const lines = faults.map(({ lineNumber, message }) => `line ${lineNumber}: ${message}`);
+  await desk.dialogue.read({ title: 'Lines that cannot be read', lines: () => lines });
+}
+
+async function loadDiskNames(desk: Desk): Promise<void> {
+  const context = await desk.context();
+  const loaded = await desk.dialogue.busy('Load disk names', async (signal, say) => {
+    say('listing targets');
+    const { indexTargets } = await import('../../src/engine/index-targets.ts');
+    const results = await indexTargets(context, { signal });
+    say('looking for names');
+    const { loadNames } = await import('../../src/replication/load-names.ts');
+    const errors = results.flatMap(({ error }) => (error === null ? [] : [error.message]));
+    return { ...(await loadNames(context)), errors };
+  });
+  if (loaded === undefined) return;
+  const { added, knownCount, unfit, errors } = loaded;
+  await desk.dialogue.tell('Load disk names', [
+    `${formatCount(added.length, 'line')} added, commented out; ${knownCount} there already.`,
+    ...unfit.map((name): Line => ({ text: `${name}: this name cannot stand there`, mark: 'warning' })),
+    ...errors.map((text): Line => ({ text, mark: 'bad' })),
+  ]);
+}
+
+async function viewRestored(desk: Desk, queue: Queue): Promise<void> {
+  const { readRestoredLog } = await import('../../src/replication/restored-log.ts');
+  const { entries, damagedLines } = await readRestoredLog(queue.places);
+  const lines = entries.map(
+    ({ time, archive, goal, bytes, result }) =>
+      `${localTime(time)} ${result} ${goal}, ${formatBytes(bytes)}, from ${archive}`,
+  );
+  if (lines.length === 0) lines.push('Nothing was restored by replication yet.');
+  if (damagedLines.length > 0) lines.push(`No entry in line ${damagedLines.join(', ')}.`);
+  await desk.dialogue.read({ title: 'restored.log', lines: () => lines });
+}
+
+async function forgetRestored(desk: Desk, queue: Queue): Promise<void> {
+  const isSure = await desk.dialogue.confirm({
+    title: 'Delete restored.log',
+    lines: ['The next pass restores every line again.'],
+    question: 'Delete it?',
+    isDestructive: true,
+  });
+  if (!isSure) return;
+  const { clearRestoredLog } = await import('../../src/replication/restored-log.ts');
+  await clearRestoredLog(queue.places);
+  desk.dialogue.notice('restored.log is deleted.');
+}
