@@ -8,7 +8,8 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 180_000,
     pool: 'forks',
-    maxWorkers: 2,
+    // Much of the time is waiting for servers, daemons and terminals: one more than two cores.
+    maxWorkers: 3,
     // Real servers, kills and daemons meet real time: on a busy machine one may need a second try, and the report says so.
     retry: process.env.CI === 'true' ? 1 : 0,
     reporters: ['default'],
