@@ -44,6 +44,7 @@ const ABORT: Binding = { action: 'abort', keys: ['a'], footer: 'main menu', help
 export const MENU_KEYS: readonly Binding[] = [
   { action: 'choose', keys: ['enter', 'right'], footer: 'choose', help: 'do what the marker stands at' },
   BACK,
+  { action: ABORT.action, keys: ABORT.keys, help: ABORT.help },
   ...MOVES,
 ];
 

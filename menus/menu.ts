@@ -18,6 +18,8 @@ export interface Menu {
   id: string;
   title: string;
   entries: readonly MenuEntry[];
+  /** There is nothing to go back to: Esc marks Quit first, and leaves only from there. */
+  isTop?: boolean;
 }
 
 export function labelOf(entry: MenuEntry, state: ConsoleState): string {

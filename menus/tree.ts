@@ -37,6 +37,7 @@ const LOG: MenuEntry = { key: 't', id: 'log', label: 'Log', help: 'the log of th
 export const MAIN_MENU: Menu = {
   id: 'main',
   title: 'Main menu',
+  isTop: true,
   entries: [
     {
       key: '1',

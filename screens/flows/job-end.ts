@@ -3,6 +3,7 @@ import { formatCount } from '../../src/engine/display-text.ts';
 import type { Job } from '../../src/model/job.ts';
 import type { Desk } from '../desk.ts';
 import type { ListSource, WatchRows } from '../dialogue.ts';
+import { FileTail } from '../file-tail.ts';
 import { fitted, type Row, span, wrap } from '../frame.ts';
 import type { Look } from '../look.ts';
 import { adviceFor } from './advice.ts';
@@ -12,6 +13,8 @@ import { tellFailure } from './tell-failure.ts';
 
 /** Figures that stand still need no look; this only lets the clock of the screen run. */
 const REFRESH_MS = 60_000;
+/** The others are in the log. */
+const SHOWN_WARNINGS = 2;
 const SALVAGED = new Set(['DIGEST_MISMATCH', 'ARCHIVE_DAMAGED']);
 
 /** Shows how these jobs ended; returns the jobs that the person has set going again, none to go back. */
@@ -34,10 +37,11 @@ function markSeen({ queue, jobs }: JobWatch): void {
 
 async function showOne(desk: Desk, watch: JobWatch, job: Job): Promise<readonly number[]> {
   const isSalvageable = await maySalvage(job);
+  const warnings = warningsOf(watch, job);
   for (;;) {
     const answer = await desk.dialogue.watch({
       title: `Job ${job.id}: ${job.state}`,
-      rows: (columns, rows) => endRows(job, { columns, rows }, desk.look, isSalvageable),
+      rows: (columns, rows) => endRows(job, warnings, { columns, rows }, desk.look, isSalvageable),
       refreshMs: REFRESH_MS,
       actions: [
         { key: 'enter', id: 'on', footer: 'go on', help: 'back' },
@@ -73,9 +77,21 @@ async function showOne(desk: Desk, watch: JobWatch, job: Job): Promise<readonly 
   }
 }
 
+/** The first warnings of the last attempt, as its log tells them; all stand there. */
+function warningsOf({ queue }: JobWatch, { id, warningCount }: Job): string[] {
+  if (warningCount === 0) return [];
+  const lines = new FileTail(queue.logFileOf(id)).lines();
+  const begun = lines.findLastIndex((line) => line.includes(`job ${id}, attempt `));
+  return lines
+    .slice(begun + 1)
+    .flatMap((line) => /^\S+ warning: (.+)$/.exec(line)?.[1] ?? [])
+    .slice(0, SHOWN_WARNINGS);
+}
+
 /** Of a long message what fits is shown, the rest stands in the log; the verdict is always seen. */
 function endRows(
   job: Job,
+  warnings: readonly string[],
   size: { columns: number; rows: number },
   look: Look,
   isSalvageable: boolean,
@@ -90,6 +106,7 @@ function endRows(
       return [span(head + fitted(value, columns - head.length, look).trimEnd())];
     }),
     ...(job.errorMessage === null ? [] : lines(`${job.errorCode ?? 'IO'}: ${job.errorMessage}`)),
+    ...warnings.flatMap((text) => lines(`Warning: ${text}`)),
   ];
   const toDo = [
     ...(job.exitStatus === 0 ? [] : lines(adviceFor(job.errorCode))),

@@ -10,10 +10,13 @@ const LIMIT = 4096;
 export class LineEditor {
   #characters: string[];
   #at: number;
+  #isPreset: boolean;
 
-  constructor(preset = '') {
+  /** With `replacesPreset` what is typed or pasted first takes the place of the preset; any other key keeps it. */
+  constructor(preset = '', replacesPreset = false) {
     this.#characters = [...preset];
     this.#at = this.#characters.length;
+    this.#isPreset = replacesPreset;
   }
 
   get text(): string {
@@ -34,6 +37,9 @@ export class LineEditor {
 
   /** Takes one key; says when the line is accepted or given up. */
   type(key: KeyEvent): 'accept' | 'cancel' | undefined {
+    const isPreset = this.#isPreset;
+    if (key.kind !== 'mouse') this.#isPreset = false;
+    if (isPreset && (key.kind === 'text' || key.kind === 'paste')) this.#clear();
     if (key.kind === 'text' || key.kind === 'paste') return void this.#insert(key.text);
     if (key.kind !== 'key') return undefined;
     if (key.name === 'space') return void this.#insert(' ');
@@ -61,14 +67,18 @@ export class LineEditor {
         this.#characters.splice(this.#at, 1);
         break;
       case 'clear':
-        this.#cut(0);
-        this.#characters = [];
+        this.#clear();
         break;
       case 'erase-word':
         this.#cut(this.#wordStart());
         break;
     }
     return undefined;
+  }
+
+  #clear(): void {
+    this.#characters = [];
+    this.#at = 0;
   }
 
   #insert(text: string): void {

@@ -2,7 +2,7 @@
 import { type Binding, MENU_KEYS } from '../../menus/keys.ts';
 import { labelOf, type Menu, type MenuEntry, reasonAgainst } from '../../menus/menu.ts';
 import type { ConsoleState } from '../../menus/state.ts';
-import type { Line, MenuOptions } from '../dialogue.ts';
+import { type Line, type MenuOptions, ToMainMenu } from '../dialogue.ts';
 import { type Frame, fitted, type Row, type Size, span, wrap } from '../frame.ts';
 import type { Look } from '../look.ts';
 import type { KeyEvent } from '../terminal/key-decoder.ts';
@@ -69,7 +69,8 @@ export class MenuView implements View {
     const last = this.#menu.entries.length - 1;
     if (action.startsWith('entry ')) return void this.#choose(this.#entryOf(action.slice(6)));
     if (action === 'choose') return void this.#choose(this.#at);
-    if (action === 'back') return void this.#outcome.done(undefined);
+    if (action === 'back') return void this.#back();
+    if (action === 'abort') return void this.#outcome.fail(new ToMainMenu());
     if (action === 'up') this.#at = Math.max(0, this.#at - 1);
     if (action === 'down') this.#at = Math.min(last, this.#at + 1);
     if (action === 'home' || action === 'page-up') this.#at = 0;
@@ -129,6 +130,13 @@ export class MenuView implements View {
 
   #entryOf(id: string): number {
     return this.#menu.entries.findIndex((entry) => entry.id === id);
+  }
+
+  /** Who presses Esc again and again to get out of a screen is not put out of the program. */
+  #back(): void {
+    const quit = this.#menu.isTop ? this.#entryOf('quit') : -1;
+    if (quit < 0 || this.#at === quit) return void this.#outcome.done(undefined);
+    this.#at = quit;
   }
 
   #choose(at: number): void {

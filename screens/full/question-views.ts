@@ -75,7 +75,7 @@ export class AskView extends Panel {
     this.title = spec.title;
     this.#spec = spec;
     this.#outcome = outcome;
-    this.#editor = new LineEditor(spec.preset);
+    this.#editor = new LineEditor(spec.preset, true);
   }
 
   bindings(): readonly Binding[] {

@@ -26,8 +26,12 @@ export type BytesFrom = 'full' | 'delta';
 export type OnProgress = (event: ProgressEvent) => void;
 
 const EMIT_EVERY_MS = 250;
-/** Span over which the present rate is taken. */
+/** Span over which the present rate is taken, */
 const WINDOW_MS = 5000;
+/** longer on slow lines, where bytes are counted in lumps: until it holds so many, */
+const WINDOW_BYTES = 16 * 1024 * 1024;
+/** and never longer than this. */
+const LONGEST_WINDOW_MS = 30_000;
 /** No estimate before this: the first figures are far off. */
 const SETTLE_MS = 1500;
 
@@ -71,7 +75,7 @@ export class Progress {
     if (nowMs - this.#emittedMs < EMIT_EVERY_MS) return;
     this.#emittedMs = nowMs;
     this.#samples.push({ atMs: nowMs, bytes: this.#bytes });
-    while (this.#samples.length > 2 && nowMs - this.#samples[0]!.atMs > WINDOW_MS) this.#samples.shift();
+    while (this.#samples.length > 2 && this.#isOld(nowMs)) this.#samples.shift();
     this.#emit(nowMs);
   }
 
@@ -86,6 +90,13 @@ export class Progress {
 
   get elapsedSeconds(): number {
     return (this.#nowMs() - this.#startMs) / 1000;
+  }
+
+  /** Whether the window is wide enough without its first sample. */
+  #isOld(nowMs: number): boolean {
+    const [first, second] = this.#samples as [{ atMs: number }, { atMs: number; bytes: number }];
+    const isWide = this.#bytes - second.bytes >= WINDOW_BYTES || nowMs - second.atMs > LONGEST_WINDOW_MS;
+    return nowMs - first.atMs > WINDOW_MS && isWide;
   }
 
   #emit(nowMs: number): void {

@@ -167,6 +167,7 @@ describe('the first start on a terminal', () => {
     await one.waitFor('All of it stands in');
     one.press('enter');
     await one.waitFor('Main menu');
+    await one.waitFor('Status: idle');
     await one.assertRepaintIsEqual();
     one.press('q');
     expect(await one.exit()).toEqual({ code: 0, signal: 0 });
