@@ -1,7 +1,7 @@
 /** All kinds of views of the full screen over data of their own, behind one menu that shows the last answer. */
 import { spawn } from 'node:child_process';
 import type { Menu } from '../../menus/menu.ts';
-import type { Dialogue, ListSource } from '../../screens/dialogue.ts';
+import { type Dialogue, type ListSource, ToMainMenu } from '../../screens/dialogue.ts';
 import { span } from '../../screens/frame.ts';
 
 export interface StageData {
@@ -67,6 +67,14 @@ class StageSource implements ListSource<StageRow> {
   }
 }
 
+const HERE = 'here';
+
+/** This is the main menu of the stage: to abort leads back to it. */
+function stayHere(error: unknown): string {
+  if (error instanceof ToMainMenu) return HERE;
+  throw error;
+}
+
 export class Stage {
   readonly #face: Dialogue;
   readonly #options: StageData;
@@ -79,7 +87,9 @@ export class Stage {
 
   async run(): Promise<void> {
     for (;;) {
-      const chosen = await this.#face.menu(MENU, { lines: () => [`answer: ${this.#answer}`] });
+      const lines = () => [`answer: ${this.#answer}`];
+      const chosen = await this.#face.menu(MENU, { lines }).catch(stayHere);
+      if (chosen === HERE) continue;
       if (chosen === undefined || chosen === 'quit') return;
       this.#answer = `${chosen}: ${String(await this.#do(chosen).catch((error: Error) => error.message))}`;
     }
