@@ -4,8 +4,8 @@ import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { type Document, isNode, LineCounter, parseDocument } from 'yaml';
 import { fromErrno, PhdError } from '../errors.ts';
-import type { Config, Places, SecretSource, TargetConfig } from '../model/config.ts';
-import { type ConfigText, configSchema, type TargetText } from './schema.ts';
+import type { Config, HostConfig, Places, SecretSource, TargetConfig } from '../model/config.ts';
+import { type ConfigText, configSchema, type HostText, type TargetText } from './schema.ts';
 import { unknownKeys } from './unknown-keys.ts';
 
 export const CONFIG_NAME = 'phd.yaml';
@@ -159,6 +159,22 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
     readBack: one.readBack,
   });
 
+  const hostOf = (one: HostText, at: number): HostConfig => ({
+    name: one.name,
+    type: one.type,
+    host: one.host ?? null,
+    port: one.port ?? null,
+    user: one.user ?? null,
+    password: source(one, 'password', `hosts[${at}]`),
+    privateKeyFile: resolved(one.privateKeyFile),
+    privateKeyPassphrase: source(one, 'privateKeyPassphrase', `hosts[${at}]`),
+    knownHostsFile: resolved(one.knownHostsFile),
+    tlsPin: one.tlsPin ?? null,
+    legacyAlgorithms: one.legacyAlgorithms,
+    timeoutMs: one.timeoutSeconds * 1000,
+    devices: one.devices,
+  });
+
   return {
     file,
     targets: text.targets.map(targetOf).sort((a, b) => a.number - b.number),
@@ -179,6 +195,7 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
       fullAboveChangedPercent: text.backup.fullAboveChangedPercent,
       fullOffline: text.backup.fullOffline,
     },
+    hosts: text.hosts.map(hostOf),
     indexMaxAgeMinutes: text.index.maxAgeMinutes,
     jobs: { atOnce: text.jobs.atOnce, keepDays: text.jobs.keepDays, keepCount: text.jobs.keepCount },
     replication: {

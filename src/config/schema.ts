@@ -1,6 +1,7 @@
 /** What may stand in phd.yaml, with every default. Unknown keys are let through, so that newer files
  * still load; unknown-keys.ts names them. */
 import { z } from 'zod';
+import { HOST_TYPES } from '../model/config.ts';
 
 const text = z.string().min(1, 'expected some text');
 /** Names that end up in messages and file lists. */
@@ -11,6 +12,12 @@ const wholeNumber = (from: number, to: number) =>
     .int()
     .min(from, `expected a whole number ${from} to ${to}`)
     .max(to, `expected a whole number ${from} to ${to}`);
+
+/** SHA-256 of a certificate, with or without colons. */
+const fingerprint = z
+  .string()
+  .transform((value) => value.replaceAll(':', '').toLowerCase())
+  .pipe(z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hex digits'));
 
 const target = z
   .looseObject({
@@ -30,11 +37,7 @@ const target = z
     privateKeyPassphraseCommand: text.optional(),
     knownHostsFile: text.optional(),
     tls: z.enum(['none', 'explicit']).default('none'),
-    tlsPin: z
-      .string()
-      .transform((value) => value.replaceAll(':', '').toLowerCase())
-      .pipe(z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hex digits'))
-      .optional(),
+    tlsPin: fingerprint.optional(),
     legacyAlgorithms: z.boolean().default(false),
     maxConnections: wholeNumber(1, 32).optional(),
     bandwidthLimitBytesPerSecond: wholeNumber(1024, Number.MAX_SAFE_INTEGER).optional(),
@@ -53,6 +56,35 @@ const target = z
       need('host', 'expected a host name or address');
       need('user', 'expected the name of a user');
     }
+  });
+
+const host = z
+  .looseObject({
+    /** Stands before the slash of `HOST/VM`. */
+    name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'expected letters, digits, dots and dashes'),
+    type: z.enum(HOST_TYPES),
+    host: plainText.optional(),
+    port: wholeNumber(1, 65_535).optional(),
+    user: plainText.optional(),
+    passwordFile: text.optional(),
+    passwordEnv: text.optional(),
+    passwordCommand: text.optional(),
+    privateKeyFile: text.optional(),
+    privateKeyPassphraseFile: text.optional(),
+    privateKeyPassphraseEnv: text.optional(),
+    privateKeyPassphraseCommand: text.optional(),
+    knownHostsFile: text.optional(),
+    tlsPin: fingerprint.optional(),
+    legacyAlgorithms: z.boolean().default(false),
+    timeoutSeconds: wholeNumber(1, 3600).default(30),
+    devices: z.array(z.string().regex(/^\/[^\p{Cc}]*$/u, 'expected an absolute path')).default([]),
+  })
+  .superRefine((value, context) => {
+    const need = (key: string, why: string) =>
+      context.addIssue({ code: 'custom', path: [key], message: why });
+    if (value.type !== 'device' && value.host === undefined) need('host', 'expected a host name or address');
+    if (value.host !== undefined && value.user === undefined) need('user', 'expected the name of a user');
+    if (value.type === 'device' && value.devices.length === 0) need('devices', 'expected a list of devices');
   });
 
 const secretKeys = (name: string) => ({
@@ -75,6 +107,16 @@ export const configSchema = z.looseObject({
     })
     .default([]),
   datastores: z.array(text).default([]),
+  hosts: z
+    .array(host)
+    .superRefine((hosts, context) => {
+      hosts.forEach(({ name }, at) => {
+        if (hosts.findIndex((other) => other.name === name) === at) return;
+        const message = `expected a name of its own: ${name} is taken`;
+        context.addIssue({ code: 'custom', path: [at, 'name'], message });
+      });
+    })
+    .default([]),
   encryption: z
     .looseObject({
       ...secretKeys('systemPassphrase'),
@@ -122,3 +164,4 @@ export const configSchema = z.looseObject({
 
 export type ConfigText = z.output<typeof configSchema>;
 export type TargetText = ConfigText['targets'][number];
+export type HostText = ConfigText['hosts'][number];

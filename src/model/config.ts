@@ -24,6 +24,31 @@ export interface TargetConfig extends TargetSettings {
   privateKeyPassphrase: SecretSource | null;
 }
 
+export const HOST_TYPES = ['esx', 'xen', 'device'] as const;
+export type HostType = (typeof HOST_TYPES)[number];
+
+/** A machine whose VMs (or, type device, whose block devices) are backed up; secrets are still sources. */
+export interface HostConfig {
+  /** Unique; `HOST/VM` names a VM of it on the command line. */
+  name: string;
+  type: HostType;
+  /** Name or address; null: this machine (type device only). */
+  host: string | null;
+  /** Null: 22 for esx and device, 443 for xen. */
+  port: number | null;
+  user: string | null;
+  password: SecretSource | null;
+  privateKeyFile: string | null;
+  privateKeyPassphrase: SecretSource | null;
+  knownHostsFile: string | null;
+  /** xen: SHA-256 of the one certificate accepted, 64 hex digits; null: checked against the CAs. */
+  tlsPin: string | null;
+  legacyAlgorithms: boolean;
+  timeoutMs: number;
+  /** type device: absolute paths of block devices on that machine. */
+  devices: string[];
+}
+
 export interface BackupDefaults {
   /** Number of the target, null: the lowest that may be written. */
   target: number | null;
@@ -76,6 +101,7 @@ export interface Config {
     former: SecretSource[];
   };
   backup: BackupDefaults;
+  hosts: HostConfig[];
   /** A target is listed again when its index is older than this. */
   indexMaxAgeMinutes: number;
   jobs: JobSettings;
