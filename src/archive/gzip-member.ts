@@ -5,6 +5,7 @@
 import zlib from 'node:zlib';
 import { PhdError } from '../errors.ts';
 import { DIGEST_BYTES } from './geometry.ts';
+import { rawDeflate } from './raw-deflate.ts';
 
 export type MemberKind = 'H' | 'B' | 'M' | 'E';
 
@@ -58,16 +59,21 @@ export function writeBlockMember(
   digest: Uint8Array,
   level: number,
 ): number {
-  let deflated = zlib.deflateRawSync(block, { level, memLevel: 9 });
-  if (deflated.length >= block.length) deflated = zlib.deflateRawSync(block, { level: 0 });
-  const memberBytes = BLOCK_FRAME_BYTES + deflated.length;
+  const payload = target.subarray(at + BLOCK_HEADER_BYTES);
+  const payloadBytes = rawDeflate.deflateInto(payload, block, level) ?? store(payload, block);
+  const memberBytes = BLOCK_FRAME_BYTES + payloadBytes;
   writeHeader(target, at, 'B', 4 + DIGEST_BYTES);
   target.writeUInt32LE(memberBytes, at + HEADER_BYTES);
   target.set(digest, at + HEADER_BYTES + 4);
-  target.set(deflated, at + BLOCK_HEADER_BYTES);
   target.writeUInt32LE(zlib.crc32(block), at + memberBytes - 8);
   target.writeUInt32LE(block.length, at + memberBytes - 4);
   return memberBytes;
+}
+
+function store(payload: Buffer, block: Uint8Array): number {
+  const stored = zlib.deflateRawSync(block, { level: 0 });
+  payload.set(stored);
+  return stored.length;
 }
 
 /** The ready-made member of an all-zero block: level 9, since one size serves all (271 + 40 bytes for 256 KiB). */
@@ -119,40 +125,34 @@ export function readEmptyMember(bytes: Buffer, kind: MemberKind): Buffer {
 }
 
 /**
- * Inflates a block member that fills `member` exactly. Every bit of the frame is checked: header, size,
- * stored digest, deflate data without a rest, CRC, length. The caller checks the block's own digest.
- * Throws ARCHIVE_DAMAGED.
+ * Inflates a block member that fills `member` exactly, into the first bytes of `target`, which has room for one byte
+ * more. Every bit of the frame is checked: header, size, stored digest, deflate data without a rest, CRC, length. The
+ * caller checks the block's own digest. Throws ARCHIVE_DAMAGED.
  */
-export function readBlockMember(member: Buffer, blockBytes: number, expectedDigest: Uint8Array): Buffer {
+export function readBlockMember(
+  member: Buffer,
+  blockBytes: number,
+  expectedDigest: Uint8Array,
+  target: Buffer = Buffer.allocUnsafe(blockBytes + 1),
+): Buffer {
   const header = readMemberHeader(member);
   if (header?.kind !== 'B' || header.data.length !== 4 + DIGEST_BYTES) throw badBlock('header');
   if (header.data.readUInt32LE(0) !== member.length) throw badBlock('size');
   if (!header.data.subarray(4).equals(expectedDigest)) throw badBlock('digest field');
   const payload = member.subarray(header.payloadOffset, member.length - TRAILER_BYTES);
-  const block = inflateExactly(payload, blockBytes);
+  const block = target.subarray(0, blockBytes);
+  try {
+    if (rawDeflate.inflateInto(target.subarray(0, blockBytes + 1), payload) !== blockBytes)
+      throw badBlock('length');
+  } catch (cause) {
+    if (cause instanceof PhdError) throw cause;
+    throw new PhdError('ARCHIVE_DAMAGED', 'deflate data is damaged', { cause });
+  }
   const isRight =
     member.readUInt32LE(member.length - 4) === blockBytes &&
     member.readUInt32LE(member.length - 8) === zlib.crc32(block);
   if (!isRight) throw badBlock('trailer');
   return block;
-}
-
-/** Raw inflate to exactly `outputBytes`, with no input left over; ARCHIVE_DAMAGED otherwise. */
-function inflateExactly(payload: Buffer, outputBytes: number): Buffer {
-  let result: { buffer: Buffer; engine: { bytesWritten: number } };
-  try {
-    // `info` is documented by Node but missing in its types.
-    result = zlib.inflateRawSync(payload, {
-      info: true,
-      chunkSize: Math.max(64, outputBytes),
-      maxOutputLength: Math.max(1, outputBytes),
-    } as zlib.ZlibOptions) as unknown as typeof result;
-  } catch (cause) {
-    throw new PhdError('ARCHIVE_DAMAGED', 'deflate data is damaged', { cause });
-  }
-  if (result.buffer.length !== outputBytes) throw badBlock('length');
-  if (result.engine.bytesWritten !== payload.length) throw badBlock('deflate data (bytes left over)');
-  return result.buffer;
 }
 
 function badBlock(what: string): PhdError {

@@ -1,5 +1,5 @@
 /** The frames a zstd FULL is made of (FORMAT.md section 5, RFC 8878 and the published seekable format). */
-import { Compressor, Decompressor } from 'zstd-napi';
+import binding from 'zstd-napi/binding.js';
 import { PhdError } from '../errors.ts';
 import type { MemberKind } from './gzip-member.ts';
 
@@ -16,33 +16,53 @@ export function maxFrameBytes(blockBytes: number): number {
   return blockBytes + (blockBytes >> 7) + 512;
 }
 
-const compressors = new Map<number, Compressor>();
+const { CCtx, CParameter, DCtx } = binding;
+const compressors = new Map<number, InstanceType<typeof CCtx>>();
 
-/** One data frame with content size and checksum, so that `zstd -dc` proves it too. */
-export function zstdFrame(block: Uint8Array, level: number): Buffer {
+/**
+ * Writes `block` as one data frame with content size and checksum, so that `zstd -dc` proves it too, to
+ * `target[at..]`, which has room for `maxFrameBytes`; bytes of the frame.
+ */
+export function writeZstdFrame(target: Buffer, at: number, block: Uint8Array, level: number): number {
   let compressor = compressors.get(level);
   if (!compressor) {
-    compressor = new Compressor();
-    compressor.setParameters({ compressionLevel: level, checksumFlag: true, contentSizeFlag: true });
+    compressor = new CCtx();
+    compressor.setParameter(CParameter.compressionLevel, level);
+    compressor.setParameter(CParameter.checksumFlag, 1);
+    compressor.setParameter(CParameter.contentSizeFlag, 1);
     compressors.set(level, compressor);
   }
-  return compressor.compress(block);
+  return compressor.compress2(target.subarray(at), block);
 }
 
-const decompressor = new Decompressor();
+/** The same in memory of its own. */
+export function zstdFrame(block: Uint8Array, level: number): Buffer {
+  const frame = Buffer.alloc(maxFrameBytes(block.length));
+  return frame.subarray(0, writeZstdFrame(frame, 0, block, level));
+}
 
-/** The block in one data frame that fills `frame` exactly. Throws ARCHIVE_DAMAGED. */
-export function readZstdFrame(frame: Buffer, blockBytes: number): Buffer {
+const decompressor = new DCtx();
+
+/**
+ * The block in one data frame that fills `frame` exactly, in the first bytes of `target`. Throws ARCHIVE_DAMAGED.
+ */
+export function readZstdFrame(
+  frame: Buffer,
+  blockBytes: number,
+  target: Buffer = Buffer.allocUnsafe(blockBytes),
+): Buffer {
   const isBounded =
     frame.length >= 9 && frame.readUInt32LE(0) === DATA_MAGIC && frameContentBytes(frame) === blockBytes;
   if (!isBounded) throw new PhdError('ARCHIVE_DAMAGED', 'a zstd frame has a damaged header');
+  const block = target.subarray(0, blockBytes);
+  let writtenBytes: number;
   try {
-    const block = decompressor.decompress(frame);
-    if (block.length === blockBytes) return block;
+    writtenBytes = decompressor.decompress(block, frame);
   } catch (cause) {
     throw new PhdError('ARCHIVE_DAMAGED', 'a zstd frame is damaged', { cause });
   }
-  throw new PhdError('ARCHIVE_DAMAGED', 'a zstd frame has the wrong length');
+  if (writtenBytes !== blockBytes) throw new PhdError('ARCHIVE_DAMAGED', 'a zstd frame has the wrong length');
+  return block;
 }
 
 /** Content size that a frame header announces (RFC 8878 section 3.1.1.1), or undefined. Guards the inflater against bombs. */

@@ -6,7 +6,7 @@ import vm from 'node:vm';
 import { parentPort, workerData } from 'node:worker_threads';
 import { DIGEST_BYTES, isZeroMark } from '../archive/geometry.ts';
 import { readBlockMember, writeBlockMember, zeroBlockMember } from '../archive/gzip-member.ts';
-import { readZstdFrame, zstdFrame } from '../archive/zstd-frame.ts';
+import { readZstdFrame, writeZstdFrame, zstdFrame } from '../archive/zstd-frame.ts';
 import { fromErrno, PhdError } from '../errors.ts';
 import {
   BATCH_BLOCKS,
@@ -115,9 +115,7 @@ function packMember(packed: Buffer, at: number, block: Buffer, digest: Buffer, p
     return member.length;
   }
   if (packing.codec === 'gzip') return writeBlockMember(packed, at, block, digest, packing.level);
-  const frame = zstdFrame(block, packing.level);
-  frame.copy(packed, at);
-  return frame.length;
+  return writeZstdFrame(packed, at, block, packing.level);
 }
 
 function pack(task: Extract<Task, { kind: 'pack' }>): TaskResult {
@@ -268,7 +266,7 @@ let provedZeroMember: Buffer = Buffer.alloc(0);
 
 function unpack(task: Extract<Task, { kind: 'unpack' }>): TaskResult {
   const failures: BlockFailure[] = [];
-  const { packed } = slots[task.slot]!;
+  const { packed, raw } = slots[task.slot]!;
   let at = 0;
   const blocks = task.blocks.map((block, index) => {
     const member = packed.subarray(at, at + task.memberBytes[index]!);
@@ -278,8 +276,11 @@ function unpack(task: Extract<Task, { kind: 'unpack' }>): TaskResult {
     if (isZeroMember && blockSize(task, block) === blockBytes) return zeroBlock;
     try {
       const size = blockSize(task, block);
+      const room = raw.subarray(index * blockBytes, index * blockBytes + size + 1);
       const plain =
-        task.codec === 'gzip' ? readBlockMember(member, size, expected) : readZstdFrame(member, size);
+        task.codec === 'gzip'
+          ? readBlockMember(member, size, expected, room)
+          : readZstdFrame(member, size, room);
       if (matches(plain, expected)) {
         if (isZeroMark(expected) && size === blockBytes) provedZeroMember = Buffer.from(member);
         return plain;

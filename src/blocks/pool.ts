@@ -54,7 +54,8 @@ export class BlockPool {
     const packedBytes = BATCH_BLOCKS * Math.max(maxBlockMemberBytes(blockBytes), maxFrameBytes(blockBytes));
     const setup: WorkerSetup = { blockBytes, raw: [], packed: [] };
     for (let index = 0; index < this.slotCount; index += 1) {
-      setup.raw.push(new SharedArrayBuffer(BATCH_BLOCKS * blockBytes));
+      // One byte more than the blocks need: inflating looks whether anything follows the last of them.
+      setup.raw.push(new SharedArrayBuffer(BATCH_BLOCKS * blockBytes + 1));
       setup.packed.push(new SharedArrayBuffer(packedBytes));
     }
     this.#slots = setup.raw.map((raw, index) => ({

@@ -16,7 +16,7 @@ export interface ScannedBatch {
   digests: Buffer;
   /** Bytes of each member; zeros without packing. */
   memberBytes: Uint32Array;
-  /** The members one after the other; empty without packing. */
+  /** The members one after the other; empty without packing. With `lendPacked` only until the next batch is asked for. */
   packed: Buffer;
   /** The plain blocks, if `keepRaw` was asked for; else empty. */
   raw: Buffer;
@@ -30,6 +30,8 @@ export interface ScanOptions {
   withRegions: boolean;
   /** Also hand out the plain blocks (for a packer of another program, lzop). */
   keepRaw?: boolean;
+  /** `packed` is memory of the pool, not a copy: its garbage would cost more than the copy (a tenth of a zstd FULL). */
+  lendPacked?: boolean;
   signal?: AbortSignal;
 }
 
@@ -60,6 +62,17 @@ export async function* scanDisk(
   const source = Symbol.asyncIterator in blocks ? blocks[Symbol.asyncIterator]() : blocks[Symbol.iterator]();
   const started: Started[] = [];
   const releases = new Set<Promise<unknown>>();
+  /** Its slot is free once its region is hashed. */
+  let held: { slot: Slot; hashed: Promise<Buffer | null> | null } | undefined;
+  const giveBack = (): void => {
+    if (!held) return;
+    const { slot, hashed } = held;
+    held = undefined;
+    const release = (): void => pool.release(slot);
+    const released = (hashed ?? Promise.resolve()).then(release, release);
+    releases.add(released);
+    void released.then(() => releases.delete(released));
+  };
   const region: RunningRegion = { zeroBytes: 0, hasData: false };
   const start = async (): Promise<boolean> => {
     const next = await source.next();
@@ -89,9 +102,16 @@ export async function* scanDisk(
         pool.release(head.slot);
         throw error;
       });
-      yield await finish(pool, disk, head, result, options, region, releases);
+      const hashed = options.withRegions ? hashRegion(pool, disk, head, result, region) : null;
+      held = { slot: head.slot, hashed };
+      const batch = scannedOf(disk, head, result, options);
+      if (!options.lendPacked) giveBack();
+      if (options.withRegions && endsRegion(disk, head)) batch.regionDigest = await hashed;
+      yield batch;
+      giveBack();
     }
   } finally {
+    giveBack();
     await Promise.allSettled(started.map((batch) => batch.result));
     for (const batch of started) pool.release(batch.slot);
     await Promise.allSettled(releases);
@@ -104,46 +124,43 @@ interface RunningRegion {
   hasData: boolean;
 }
 
-async function finish(
+function scannedOf(disk: OpenDisk, batch: Started, result: TaskResult, options: ScanOptions): ScannedBatch {
+  const memberBytes = result.memberBytes as Uint32Array;
+  const packedBytes = memberBytes.reduce((sum, bytes) => sum + bytes, 0);
+  const packed = batch.slot.packed.subarray(0, packedBytes);
+  return {
+    blocks: batch.blocks,
+    digests: Buffer.from(result.digests as Uint8Array),
+    memberBytes,
+    packed: options.lendPacked ? packed : Buffer.from(packed),
+    raw: options.keepRaw ? Buffer.from(batch.slot.raw.subarray(0, rawBytesOf(disk, batch))) : Buffer.alloc(0),
+    regionDigest: null,
+  };
+}
+
+function endsRegion({ geometry }: OpenDisk, { blocks }: Started): boolean {
+  const next = (blocks.at(-1) as number) + 1;
+  return next % REGION_BLOCKS === 0 || next === geometry.blockCount;
+}
+
+/** Has a batch hashed into the digest of its region; resolves with that digest if it ends there. Null: nothing to do. */
+function hashRegion(
   pool: BlockPool,
   disk: OpenDisk,
   batch: Started,
   result: TaskResult,
-  options: ScanOptions,
   region: RunningRegion,
-  releases: Set<Promise<unknown>>,
-): Promise<ScannedBatch> {
-  const digests = Buffer.from(result.digests as Uint8Array);
-  const memberBytes = result.memberBytes as Uint32Array;
-  const packedBytes = memberBytes.reduce((sum, bytes) => sum + bytes, 0);
-  const { blockBytes, diskBytes } = disk.geometry;
-  const firstByte = batch.blocks[0]! * blockBytes;
-  const rawBytes = Math.min(batch.blocks.length * blockBytes, diskBytes - firstByte);
-  const scanned: ScannedBatch = {
-    blocks: batch.blocks,
-    digests,
-    memberBytes,
-    packed: Buffer.from(batch.slot.packed.subarray(0, packedBytes)),
-    raw: options.keepRaw ? Buffer.from(batch.slot.raw.subarray(0, rawBytes)) : Buffer.alloc(0),
-    regionDigest: null,
-  };
-  if (!options.withRegions) {
-    pool.release(batch.slot);
-    return scanned;
-  }
-  const last = batch.blocks.at(-1) as number;
-  const isLast = (last + 1) % REGION_BLOCKS === 0 || last + 1 === disk.geometry.blockCount;
-  const isZero = isAllZero(digests);
+): Promise<Buffer | null> | null {
+  const rawBytes = rawBytesOf(disk, batch);
+  const isLast = endsRegion(disk, batch);
+  const isZero = isAllZero(Buffer.from(result.digests as Uint8Array));
   const isFirst = !region.hasData;
   if (isZero) region.zeroBytes += rawBytes;
   else region.hasData = true;
   if (isZero && !(isLast && region.hasData)) {
-    pool.release(batch.slot);
-    if (isLast) {
-      scanned.regionDigest = Buffer.from(ZERO_MARK);
-      region.zeroBytes = 0;
-    }
-    return scanned;
+    if (!isLast) return null;
+    region.zeroBytes = 0;
+    return Promise.resolve(Buffer.from(ZERO_MARK));
   }
   const hashed = pool.runInOrder({
     kind: 'region',
@@ -155,14 +172,12 @@ async function finish(
   });
   region.zeroBytes = 0;
   if (isLast) region.hasData = false;
-  const released = hashed.then(
-    () => pool.release(batch.slot),
-    () => pool.release(batch.slot),
-  );
-  releases.add(released);
-  void released.then(() => releases.delete(released));
-  if (isLast) scanned.regionDigest = Buffer.from((await hashed).regionDigest as Uint8Array);
-  return scanned;
+  return hashed.then(({ regionDigest }) => (regionDigest ? Buffer.from(regionDigest) : null));
+}
+
+function rawBytesOf({ geometry }: OpenDisk, { blocks }: Started): number {
+  const firstByte = (blocks[0] as number) * geometry.blockBytes;
+  return Math.min(blocks.length * geometry.blockBytes, geometry.diskBytes - firstByte);
 }
 
 /** What the scan of one region found; nothing was packed. */

@@ -32,6 +32,7 @@ export interface FullRequest {
 }
 
 export interface FullStream {
+  /** A chunk's memory is used again once the next one is asked for. */
   bytes: AsyncGenerator<Buffer>;
   /** The map's end record, once `bytes` has run to its end. */
   end(): EndRecord;
@@ -75,6 +76,7 @@ async function* scanned(request: FullRequest, map: MapFileWriter): AsyncGenerato
     packing: codec === 'lzop' ? null : { codec, level },
     withRegions: true,
     keepRaw: codec === 'lzop',
+    lendPacked: true,
     signal,
   };
   for await (const batch of scanDisk(pool, disk, allBlocks(disk.geometry), options)) {

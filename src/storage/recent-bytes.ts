@@ -42,17 +42,19 @@ export class RecentBytes {
         this.#isAtEnd = true;
         return;
       }
-      this.#keep(next.value);
-      yield next.value;
+      // The source may use its memory again while the socket still holds ours.
+      yield this.#keep(next.value);
     }
   }
 
-  #keep(chunk: Uint8Array): void {
-    this.#kept.push(Buffer.from(chunk));
+  #keep(chunk: Uint8Array): Buffer {
+    const kept = Buffer.from(chunk);
+    this.#kept.push(kept);
     this.#end += chunk.length;
     while (this.#end - this.#begin - (this.#kept[0]?.length ?? 0) >= WINDOW_BYTES) {
       this.#begin += this.#kept.shift()?.length ?? 0;
     }
+    return kept;
   }
 
   #slice(from: number, to: number): Buffer {

@@ -65,7 +65,8 @@ export interface Storage {
   /**
    * Writes a new file under exactly `path` (callers pass a `.part` name), makes it durable as far as the
    * transport can, then proves it: size compared, end or all read back. A failure removes the file, or
-   * says in the message that it could not be removed. EXISTS if the name is taken.
+   * says in the message that it could not be removed. EXISTS if the name is taken. The source may use the memory of a
+   * chunk again once the next one is asked for: who keeps a chunk copies it.
    */
   write(path: string, source: AsyncIterable<Uint8Array>, options?: WriteOptions): Promise<WriteResult>;
   /** EXISTS if `to` is taken: checked first, since FTP servers replace silently. Durable on return. */

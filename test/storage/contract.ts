@@ -108,6 +108,20 @@ export function describeContract(name: string, start: () => Promise<TargetUnderT
       },
     );
 
+    it('a source may use the memory of a chunk again once the next is asked for', async () => {
+      const data = randomBytes(9_000_000);
+      const lent = Buffer.alloc(300_000);
+      const lending = async function* (): AsyncGenerator<Buffer> {
+        for (let at = 0; at < data.length; at += lent.length) {
+          data.copy(lent, 0, at, at + lent.length);
+          yield lent;
+          lent.fill(0xee);
+        }
+      };
+      await storage.write('lent.part', lending());
+      expect(readFileSync(local('lent.part')).equals(data)).toBe(true);
+    });
+
     it('reads the whole back if asked', async () => {
       const data = randomBytes(5_000_000);
       const result = await storage.write('all.part', chunks(data), { readBack: 'all' });
