@@ -184,7 +184,7 @@ async function maySalvage(job: Job): Promise<boolean> {
   const { readRequest } = await import('../../src/queue/request.ts');
   try {
     const { salvage: isSalvage, inPlace } = readRequest('restore', job);
-    return !isSalvage && !inPlace;
+    return !isSalvage && inPlace !== true;
   } catch {
     return false;
   }

@@ -54,6 +54,7 @@ export function amountText({ bytes, totalBytes }: JobProgress): string {
 const PHASES: Record<string, string> = {
   restore: 'restoring',
   compare: 'comparing with what is there',
+  apply: 'putting the blocks into the disk',
   verify: 'reading and proving',
   authenticate: 'proving the encrypted FULL',
   scan: 'looking for changed blocks',
@@ -147,9 +148,16 @@ function restoreFigures(result: Result): [string, string][] {
     ['from DELTA', String(number(fromDelta))],
     ['zero', String(number(zero))],
     ...(number(kept) > 0 ? ([['right already', String(number(kept))]] as [string, string][]) : []),
+    ...(number(kept) > 0 ? ([['written', writtenText(result)]] as [string, string][]) : []),
     ['retried', String(number(retried))],
     ['Size and time', `${formatBytes(number(diskBytes))} in ${formatSeconds(spent)}, ${rateText(rate)}`],
   ];
+}
+
+function writtenText({ writtenBytes, besideBytes }: Result): string {
+  const bytes = (value: unknown): number => (typeof value === 'number' ? value : 0);
+  const beside = bytes(besideBytes) > 0 ? `, ${formatBytes(bytes(besideBytes))} beside it first` : '';
+  return `${formatBytes(bytes(writtenBytes))}${beside}`;
 }
 
 function backupFigures({ disks }: Result): [string, string][] {

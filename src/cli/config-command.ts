@@ -19,6 +19,7 @@ Keys, with their defaults (for others: phd target add, phd passphrase set):
   replication.enabled: false          the daemon runs passes of phd replicate
   replication.everyMinutes: 60        so often
   replication.defaultVolume           folder for lines of phd replicate load
+  replication.inPlace: true           false: replicas are written whole
   replication.assumeOff: false        true: overwrite where nobody can tell
 
 Examples:

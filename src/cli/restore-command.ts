@@ -213,6 +213,10 @@ function report(cli: Cli, result: RestoreResult, isJson: boolean): void {
   cli.print(
     `Total blocks: ${totalBlocks}, from FULL ${fromFull}, from DELTA ${fromDelta}, zero ${zero}, kept ${kept}, retried ${retried}`,
   );
+  if (kept > 0) {
+    const beside = result.besideBytes > 0 ? `, ${formatBytes(result.besideBytes)} beside it first` : '';
+    cli.print(`Written: ${formatBytes(result.writtenBytes)} to the disk${beside}`);
+  }
   const rate = formatBytes(result.diskBytes / Math.max(0.001, result.seconds));
   const proof = result.unproved
     ? 'UNPROVED'

@@ -203,6 +203,7 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
       everyMinutes: text.replication.everyMinutes,
       defaultVolume: resolved(text.replication.defaultVolume),
       assumeOff: text.replication.assumeOff,
+      inPlace: text.replication.inPlace,
     },
     console: {
       look: text.console.look ?? null,

@@ -150,6 +150,7 @@ export const configSchema = z.looseObject({
       everyMinutes: wholeNumber(1, 10_080).default(60),
       defaultVolume: text.optional(),
       assumeOff: z.boolean().default(false),
+      inPlace: z.boolean().default(true),
     })
     .prefault({}),
   console: z

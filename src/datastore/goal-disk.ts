@@ -1,10 +1,11 @@
 /** The place a disk is restored to: its names, what is there already, and how much room there is. */
 import { type BigIntStats, constants } from 'node:fs';
 import { lstat, stat, statfs } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { fromErrno, PhdError } from '../errors.ts';
 import { deviceSizeBytes, isDeviceHeld } from './block-device.ts';
 import { isPlainName, shownName } from './plain-name.ts';
+import { besidePathOf, recordPathOf } from './unfinished-disk.ts';
 
 export { createNewFile, renameDurably, syncFolder, writeNewFile } from './durable-file.ts';
 
@@ -42,6 +43,10 @@ export interface GoalDisk {
   hasDescriptor: boolean;
   /** A `.part` of an earlier attempt is there. */
   hasPart: boolean;
+  /** An in-place restore over this file was broken off while its blocks were put into it (unfinished-disk.ts). */
+  hasRecord: boolean;
+  /** Blocks that an in-place restore fetched before it was broken off are there. */
+  hasBeside: boolean;
   /** Room for this user on the volume of the folder (or of its nearest parent that exists). */
   freeBytes: number;
 }
@@ -145,6 +150,8 @@ export async function planGoal({ folder, diskName, diskBytes, isRawImage }: Goal
   }
   const descriptorPath = isRawImage ? null : join(root, diskName);
   const partPath = existing?.kind === 'device' ? null : `${flatPath}.part`;
+  const isThere = async (path: string | null): Promise<boolean> =>
+    path !== null && folderExists && isPlainName(basename(path)) && (await lstatIfThere(path)) !== null;
   return {
     folder: root,
     folderExists,
@@ -154,8 +161,10 @@ export async function planGoal({ folder, diskName, diskBytes, isRawImage }: Goal
     descriptorPath,
     partPath,
     existing,
-    hasDescriptor: descriptorPath !== null && folderExists && (await lstatIfThere(descriptorPath)) !== null,
-    hasPart: partPath !== null && folderExists && (await lstatIfThere(partPath)) !== null,
+    hasDescriptor: await isThere(descriptorPath),
+    hasPart: await isThere(partPath),
+    hasRecord: await isThere(partPath && recordPathOf(flatPath)),
+    hasBeside: await isThere(partPath && besidePathOf(flatPath)),
     freeBytes: await freeBytesAt(root),
   };
 }

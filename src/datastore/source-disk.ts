@@ -6,6 +6,7 @@ import { deviceSizeBytes } from './block-device.ts';
 import { type Descriptor, notPlainReason, SECTOR_BYTES } from './descriptor.ts';
 import { readVmdkFile, statInFolder, type VmdkFile } from './descriptor-file.ts';
 import { shownName } from './plain-name.ts';
+import { isHalfWritten } from './unfinished-disk.ts';
 
 export interface SourceDisk {
   /** Controller and unit digits, `00` = SCSI 0:0. */
@@ -51,7 +52,10 @@ async function checkFlat(name: string, flatPath: string, extentBytes: number): P
     throw unsupported(name, `its descriptor says ${extentBytes} bytes, its flat has ${sizeBytes}`);
   }
   if (sizeBytes === 0) throw unsupported(name, 'it is empty');
+  if (await isHalfWritten(flatPath)) throw unsupported(name, HALF_WRITTEN);
 }
+
+const HALF_WRITTEN = 'an in-place restore over it was broken off: run that restore again first';
 
 async function openDescribed(claim: DiskClaim, bytes: Buffer, descriptor: Descriptor): Promise<SourceDisk> {
   const name = basename(claim.path);
@@ -125,5 +129,7 @@ export async function openSourceDisk(claim: DiskClaim): Promise<SourceDisk> {
       'it is neither a descriptor nor a sparse disk: give the flat a stub and name that',
     );
   }
-  return rawDisk(claim, (await statInFolder(claim.path)).size);
+  const image = rawDisk(claim, (await statInFolder(claim.path)).size);
+  if (await isHalfWritten(image.flatPath)) throw unsupported(image.name, HALF_WRITTEN);
+  return image;
 }

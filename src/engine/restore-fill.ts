@@ -14,7 +14,7 @@ import type { DiskMap } from './map-file.ts';
 import { Progress } from './progress.ts';
 import type { RestoreRequest } from './restore.ts';
 import { type BringResult, bringBlocks } from './restore-blocks.ts';
-import type { OpenGoal } from './restore-goal.ts';
+import { type OpenGoal, requireRoom } from './restore-goal.ts';
 import type { RestoreSource } from './restore-source.ts';
 
 /** One restore under way: what is wanted, where it goes. */
@@ -37,6 +37,8 @@ export interface Work {
 export interface Filled extends BringResult {
   kept: number;
   writtenBytes: number;
+  /** Written beside the disk before the disk itself. */
+  besideBytes: number;
 }
 
 /**
@@ -50,7 +52,9 @@ export async function fillDisk(work: Work): Promise<Filled> {
   let withheld: 'data' | 'zero' | null = null;
   if (open.hasContent) {
     await dropWhatIsRight(work);
-    if (open.isDirect && wanted.size + zero.size > 0) withheld = await keepBackFirstBlock(work);
+    // A block of a clone takes room when it is written.
+    if (open.kind === 'clone') requireRoom(open.goal, bytesOf(wanted, geometry) + bytesOf(zero, geometry));
+    if (open.kind === 'device' && wanted.size + zero.size > 0) withheld = await keepBackFirstBlock(work);
     zeroWritten = await zeroBlocks(pool, disk, zero, hooks.signal);
   }
   const kept = open.hasContent ? before - wanted.size - zero.size - (withheld ? 1 : 0) : 0;
@@ -80,11 +84,11 @@ export async function fillDisk(work: Work): Promise<Filled> {
   progress.finish();
   const writtenBytes =
     progress.bytes + zeroWritten * geometry.blockBytes + (withheld ? blockSizeBytes(geometry, 0) : 0);
-  return { ...filled, kept, writtenBytes };
+  return { ...filled, kept, writtenBytes, besideBytes: 0 };
 }
 
 /** Compares what the disk holds; only what differs stays wanted. */
-async function dropWhatIsRight(work: Work): Promise<void> {
+export async function dropWhatIsRight(work: Work): Promise<void> {
   const { pool, disk, source, geometry, wanted, zero, hooks } = work;
   const progress = new Progress(hooks.onProgress, {
     label: source.diskName,
@@ -138,7 +142,7 @@ export async function syncWork(open: OpenGoal): Promise<void> {
   }
 }
 
-function bytesOf(blocks: BlockSet, geometry: Geometry): number {
+export function bytesOf(blocks: Iterable<number>, geometry: Geometry): number {
   let bytes = 0;
   for (const block of blocks) bytes += blockSizeBytes(geometry, block);
   return bytes;
@@ -151,7 +155,7 @@ function fullBytesOf({ wanted, fromDelta, geometry }: Work, withheld: 'data' | '
   return bytes;
 }
 
-function requireGood(work: Work, result: BringResult): void {
+export function requireGood(work: Work, result: BringResult): void {
   const [first] = result.bad;
   if (!first) {
     if (work.wanted.size === 0) return;

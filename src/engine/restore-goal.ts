@@ -1,6 +1,6 @@
 /**
- * The disk a restore writes: a `.part` that gets its name at the end, or (device, in place) the disk itself with its
- * first block kept back until everything else is proved and synced.
+ * The disk a restore writes: a `.part` or a clone of the disk that gets its name at the end, or (device) the disk itself
+ * with its first block kept back until everything else is proved and synced.
  */
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
@@ -17,6 +17,7 @@ import {
 } from '../datastore/goal-disk.ts';
 import { checkInUse } from '../datastore/in-use.ts';
 import { snapshotsOf } from '../datastore/snapshots.ts';
+import { besidePathOf, recordPathOf } from '../datastore/unfinished-disk.ts';
 import { fromErrno, PhdError } from '../errors.ts';
 
 export interface GoalRequest {
@@ -34,8 +35,11 @@ export interface OpenGoal {
   workPath: string;
   /** The disk holds something that must be compared, and zeros must be written where it holds other bytes. */
   hasContent: boolean;
-  /** Written over where it lies: block 0 comes last. */
-  isDirect: boolean;
+  /**
+   * `part`, `clone`: written beside the disk, and gets its name at the end. `device`: written over where it lies, block 0
+   * comes last. `redo`: the disk itself, which is written when all its new blocks lie beside it (restore-in-place.ts).
+   */
+  kind: 'part' | 'clone' | 'device' | 'redo';
 }
 
 /** A disk without `.vmdk` is a raw image: it keeps its name and has no descriptor. */
@@ -84,13 +88,13 @@ async function requireOff(
   const paths = [
     goal.flatPath,
     ...(goal.descriptorPath ? [goal.descriptorPath] : []),
-    ...(goal.partPath ? [goal.partPath] : []),
+    ...(goal.partPath ? [goal.partPath, besidePathOf(goal.flatPath)] : []),
   ];
   if (there) paths.push(...(await vmxFilesOf(goal.folder)));
   const { inUse, unknown } = await checkInUse(paths);
   const [first] = inUse;
   if (first) {
-    const isOwnWork = first.path === goal.partPath;
+    const isOwnWork = first.path === goal.partPath || first.path === besidePathOf(goal.flatPath);
     const what = isOwnWork ? 'another restore is writing it' : 'stop the VM first';
     throw new PhdError(
       isOwnWork ? 'LOCKED' : 'VM_RUNNING',
@@ -125,38 +129,48 @@ export function requireRoom(goal: GoalDisk, neededBytes: number): void {
   );
 }
 
-/** Opens what will be written. A `.part` of an earlier attempt is taken up again: its blocks are proved, not believed. */
-export async function openGoal(goal: GoalDisk, geometry: Geometry, inPlace: boolean): Promise<OpenGoal> {
+/**
+ * Opens a device, or the `.part` of a restore that is not in place. A `.part` of an earlier attempt is taken up again: its
+ * blocks are proved, not believed.
+ */
+export async function openGoal(goal: GoalDisk, geometry: Geometry): Promise<OpenGoal> {
   const isDevice = goal.existing?.kind === 'device';
-  const isDirect = isDevice || inPlace;
-  const workPath = isDirect ? goal.flatPath : (goal.partPath as string);
+  const workPath = goal.partPath ?? goal.flatPath;
   try {
     await makeFolderDurably(goal);
-    const flags = isDevice
-      ? OPEN_DEVICE_FLAGS
-      : isDirect || goal.hasPart
-        ? OPEN_EXISTING_FLAGS
-        : NEW_FILE_FLAGS;
-    const handle = await fs.open(workPath, flags, 0o600);
-    try {
-      if (!isDirect) await handle.truncate(geometry.diskBytes);
-    } catch (error) {
-      await handle.close();
-      if (!goal.hasPart) await fs.rm(workPath, { force: true });
-      throw error;
+    if (isDevice) {
+      const handle = await fs.open(workPath, OPEN_DEVICE_FLAGS);
+      return { goal, handle, workPath, hasContent: true, kind: 'device' };
     }
-    const open: OpenGoal = { goal, handle, workPath, hasContent: isDirect || goal.hasPart, isDirect };
-    try {
-      // Two that take up one `.part` at the same moment both see the other here, and both stop.
-      if (goal.hasPart && !isDirect) await requireSole(open);
-    } catch (error) {
-      await handle.close();
-      throw error;
-    }
-    return open;
+    const handle = await openWorkFile(workPath, geometry, goal.hasPart);
+    return await soleOf({ goal, handle, workPath, hasContent: goal.hasPart, kind: 'part' });
   } catch (error) {
     throw fromErrno(error, `cannot open ${workPath} to restore into it`);
   }
+}
+
+/** A new file of the disk's size, all holes, or the one that is there. */
+export async function openWorkFile(file: string, geometry: Geometry, isThere: boolean): Promise<FileHandle> {
+  const handle = await fs.open(file, isThere ? OPEN_EXISTING_FLAGS : NEW_FILE_FLAGS, 0o600);
+  try {
+    await handle.truncate(geometry.diskBytes);
+  } catch (error) {
+    await handle.close();
+    if (!isThere) await fs.rm(file, { force: true });
+    throw error;
+  }
+  return handle;
+}
+
+/** Two that take up one work file at the same moment both see the other here, and both stop. */
+export async function soleOf(open: OpenGoal): Promise<OpenGoal> {
+  try {
+    if (open.hasContent) await requireSole(open);
+  } catch (error) {
+    await open.handle.close();
+    throw error;
+  }
+  return open;
 }
 
 const NEW_FILE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
@@ -172,7 +186,7 @@ async function makeFolderDurably(goal: GoalDisk): Promise<void> {
  * The work file must still be the one that was opened, and no one else may have it, or the disk it replaces, open.
  * Throws LOCKED, VM_RUNNING.
  */
-async function requireSole(open: OpenGoal): Promise<void> {
+export async function requireSole(open: OpenGoal): Promise<void> {
   const own = await open.handle.stat({ bigint: true });
   const there = await fs.lstat(open.workPath, { bigint: true }).catch(() => undefined);
   if (there?.ino !== own.ino || there.dev !== own.dev) {
@@ -184,7 +198,7 @@ async function requireSole(open: OpenGoal): Promise<void> {
   const { inUse } = await checkInUse([open.workPath, open.goal.flatPath]);
   const [first] = inUse;
   if (!first) return;
-  const isWork = first.path === open.workPath;
+  const isWork = first.path === open.workPath && open.kind !== 'redo';
   const what = isWork ? 'another process has the work file open' : 'stop the VM first, then restore again';
   throw new PhdError(
     isWork ? 'LOCKED' : 'VM_RUNNING',
@@ -192,13 +206,23 @@ async function requireSole(open: OpenGoal): Promise<void> {
   );
 }
 
-/** Syncs everything, then gives the disk its name. A device has it already. */
+/** Syncs everything, then gives the disk its name; what other attempts left beside it goes. */
 export async function finishGoal(open: OpenGoal): Promise<void> {
-  if (!open.isDirect) await requireSole(open);
+  const { goal, handle, kind, workPath } = open;
+  if (kind === 'part' || kind === 'clone') await requireSole(open);
   try {
-    await open.handle.sync();
+    await handle.sync();
   } catch (error) {
-    throw fromErrno(error, `cannot sync ${open.workPath}`);
+    throw fromErrno(error, `cannot sync ${workPath}`);
   }
-  if (!open.isDirect) await renameDurably(open.workPath, open.goal.flatPath, { replace: true });
+  if (kind === 'device') return;
+  if (kind !== 'redo') await renameDurably(workPath, goal.flatPath, { replace: true });
+  for (const file of [recordPathOf(goal.flatPath), besidePathOf(goal.flatPath), goal.partPath])
+    if (file !== null && file !== workPath) await removeLeft(file);
+}
+
+async function removeLeft(file: string): Promise<void> {
+  await fs.rm(file, { force: true }).catch((error) => {
+    throw fromErrno(error, `cannot remove ${file}`);
+  });
 }

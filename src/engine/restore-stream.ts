@@ -28,7 +28,7 @@ export async function restoreStream(
       `${placeText(place)} carries no digests: what it restores cannot be proved; --accept-unproved restores it all the same`,
     );
   }
-  if (request.inPlace) throw new PhdError('USAGE', '--in-place needs an archive with digests');
+  if (request.inPlace === true) throw new PhdError('USAGE', '--in-place needs an archive with digests');
   const onWarning = hooks.onWarning ?? (() => undefined);
   const diskName = request.name ?? source.diskName;
   const unpack = (): AsyncIterable<Buffer> =>
@@ -40,7 +40,7 @@ export async function restoreStream(
   );
   requireRoom(goal, diskBytes);
   if (goal.partPath) await fs.rm(goal.partPath, { force: true });
-  const open = await openGoal({ ...goal, hasPart: false }, geometryOf(diskBytes), false);
+  const open = await openGoal({ ...goal, hasPart: false }, geometryOf(diskBytes));
   try {
     const progress = new Progress(hooks.onProgress, {
       label: diskName,
@@ -52,7 +52,7 @@ export async function restoreStream(
       throwIfAborted(hooks.signal);
       if (at + chunk.length > diskBytes)
         throw new PhdError('ARCHIVE_DAMAGED', `${placeText(place)} reads differently the second time`);
-      if (open.isDirect || !isZero(chunk)) await open.handle.write(chunk, 0, chunk.length, at);
+      if (open.kind === 'device' || !isZero(chunk)) await open.handle.write(chunk, 0, chunk.length, at);
       at += chunk.length;
       progress.add(chunk.length);
     }
@@ -82,6 +82,7 @@ export async function restoreStream(
     zero: 0,
     kept: 0,
     writtenBytes: diskBytes,
+    besideBytes: 0,
     retried: 0,
     seconds: (performance.now() - startedMs) / 1000,
     unproved: true,

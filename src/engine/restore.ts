@@ -16,6 +16,7 @@ import { Progress } from './progress.ts';
 import { countSources } from './restore-blocks.ts';
 import { type Filled, fillDisk, verifyFinished, type Work } from './restore-fill.ts';
 import { finishGoal, inspectGoal, isRawImage, openGoal, requireRoom } from './restore-goal.ts';
+import { openInPlace, refreshDisk, settleGoal } from './restore-in-place.ts';
 import { salvage } from './restore-salvage.ts';
 import { type ArchiveRef, openRestoreSource, type RestoreSource } from './restore-source.ts';
 import { restoreStream } from './restore-stream.ts';
@@ -29,8 +30,8 @@ export interface RestoreRequest {
   to: string;
   /** Name of the disk; default: its own. */
   name?: string;
-  /** Write only differing blocks over the disk that is there. */
-  inPlace?: boolean;
+  /** Write only differing blocks over the disk that is there; `if there`: over none it is an ordinary restore. */
+  inPlace?: boolean | 'if there';
   /** Read the finished disk again and compare. */
   verify?: boolean;
   assumeOff?: boolean;
@@ -55,6 +56,8 @@ export interface RestoreResult {
   kept: number;
   /** Bytes written to the disk. */
   writtenBytes: number;
+  /** Bytes written beside the disk first: in place, where the file system cannot clone files. */
+  besideBytes: number;
   retried: number;
   seconds: number;
   /** False: every block was proved. True: a stream without digests, only asked for. */
@@ -94,27 +97,29 @@ async function restoreProved(
   const geometry = geometryOf(source.diskBytes, fullMap.end.geometry.blockBytes);
   const diskName = request.name ?? source.diskName;
   const plan = await planBlocks(source, geometry);
-  const goal = await inspectGoal(
+  const inspected = await inspectGoal(
     {
       folder: request.to,
       diskName,
       diskBytes: geometry.diskBytes,
-      inPlace: request.inPlace ?? false,
+      inPlace: request.inPlace === true,
       assumeOff: request.assumeOff ?? false,
     },
     onWarning,
   );
+  const { goal, isInPlace } = await settleGoal(inspected, wayOf(request), onWarning);
   if (goal.existing === null && isRawImage(diskName) && !isRawImage(source.diskName)) {
     onWarning(`${diskName} becomes a raw image: --name ${diskName}.vmdk gives a flat with its descriptor`);
   }
-  if (request.salvage && (request.inPlace || goal.existing?.kind === 'device')) {
+  if (request.salvage && (isInPlace || goal.existing?.kind === 'device')) {
     const words = '--salvage writes a file of its own: it cannot be used on a device or in place';
     throw new PhdError('USAGE', words);
   }
   if (!source.delta && isOpenFull(source.full)) await authenticateFull(source, hooks);
-  if (!request.inPlace && !goal.hasPart) requireRoom(goal, plan.dataBytes);
+  if (!isInPlace && !goal.hasPart) requireRoom(goal, plan.dataBytes);
   const pool = new BlockPool(geometry.blockBytes, geometry.blockCount);
-  const open = await openGoal(goal, geometry, request.inPlace ?? false).catch(async (error) => {
+  const opening = isInPlace ? openInPlace(goal, geometry) : openGoal(goal, geometry);
+  const open = await opening.catch(async (error) => {
     await pool.close();
     throw error;
   });
@@ -132,7 +137,7 @@ async function restoreProved(
       zero: plan.zero,
       fromDelta: plan.fromDelta,
     };
-    const filled = await fillDisk(work);
+    const filled = open.kind === 'redo' ? await refreshDisk(work) : await fillDisk(work);
     if (request.salvage && filled.bad.size > 0) return await salvage(work, filled);
     if (request.verify) await verifyFinished(work);
     const descriptor = await prepareDescriptor(source.delta, goal, geometry.diskBytes, diskName, onWarning);
@@ -149,6 +154,11 @@ async function restoreProved(
     await pool.close();
     await open.handle.close();
   }
+}
+
+/** What is salvaged is a file of its own. */
+function wayOf({ inPlace = false, salvage: isSalvage }: RestoreRequest): boolean | 'if there' {
+  return isSalvage && inPlace === 'if there' ? false : inPlace;
 }
 
 interface BlockPlan {
@@ -213,6 +223,7 @@ function figures(work: Work, filled: Filled) {
     zero: geometry.blockCount - filled.fromFull - filled.fromDelta - filled.kept,
     kept: filled.kept,
     writtenBytes: filled.writtenBytes,
+    besideBytes: filled.besideBytes,
     retried: filled.retried,
     unproved: false,
   };

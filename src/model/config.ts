@@ -79,6 +79,8 @@ export interface ReplicationSettings {
   defaultVolume: string | null;
   /** Disks are overwritten although it cannot be known that their VM is off. */
   assumeOff: boolean;
+  /** Only differing blocks of a replica that is there are written; else the whole disk beside it. */
+  inPlace: boolean;
 }
 
 /** How the console appears; what is null follows from the terminal. */

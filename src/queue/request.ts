@@ -21,7 +21,7 @@ const restoreRequest = z.strictObject({
   full: archive.optional(),
   to: absolute,
   name: z.string().min(1).optional(),
-  inPlace: z.boolean().optional(),
+  inPlace: z.union([z.boolean(), z.literal('if there')]).optional(),
   verify: z.boolean().optional(),
   assumeOff: z.boolean().optional(),
   salvage: z.boolean().optional(),

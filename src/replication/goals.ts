@@ -27,8 +27,10 @@ export async function checkGoals(
       faults.set(line, place);
       continue;
     }
-    const first = firstOf.get(place);
-    if (first === undefined) firstOf.set(place, line.lineNumber);
+    // A descriptor of one line may be the flat of another.
+    const files = [place, place.replace(/\.vmdk$/i, '-flat.vmdk')];
+    const first = files.map((file) => firstOf.get(file)).find((number) => number !== undefined);
+    if (first === undefined) for (const file of files) firstOf.set(file, line.lineNumber);
     else faults.set(line, new PhdError('CONFIG_INVALID', `line ${first} restores onto ${line.goal} already`));
   }
   return faults;

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ExclusiveLock } from '../../db/exclusive-lock.ts';
 import type { EngineContext } from '../engine/context.ts';
+import { isUnfinished, settleDisk } from '../engine/settle-disk.ts';
 import type { ErrorCode } from '../errors.ts';
 import { exitStatusOf, fromErrno, PhdError, throwIfAborted } from '../errors.ts';
 import type { Job } from '../model/job.ts';
@@ -136,7 +137,7 @@ class Pass {
       writersOf: (goals) => writersOf(this.#queue, goals),
     });
     if (plan.confirmedStamp !== null) await this.#save({ confirmedStamp: plan.confirmedStamp });
-    this.#failed = plan.decisions.flatMap(refusalOf);
+    this.#failed = [...plan.decisions.flatMap(refusalOf), ...(await this.#settleDisks(plan))];
     await this.#queueRestores(plan);
     this.#options.onPlan(plan);
     await this.#save({ failed: mergedFailures(before, this.#failed, plan) });
@@ -151,6 +152,23 @@ class Pass {
   async #save(change: Partial<PassState>): Promise<void> {
     this.#state = { ...this.#state, ...change };
     await writePassState(this.#queue.places, this.#state);
+  }
+
+  /** Disks that an in-place restore left as a mix and that no job of this pass writes. */
+  async #settleDisks({ decisions }: PassPlan): Promise<FailedGoal[]> {
+    const failed: FailedGoal[] = [];
+    for (const { line, kind } of decisions) {
+      if (kind === 'restore' || kind === 'queued' || kind === 'refused') continue;
+      try {
+        if (await isUnfinished(line.goal))
+          await settleDisk(line.goal, this.#options.assumeOff, this.#options.onWarning);
+      } catch (error) {
+        const { code, message } = fromErrno(error, `cannot settle ${line.goal}`);
+        this.#options.onWarning(message);
+        failed.push({ goal: line.goal, archive: null, job: null, code, message });
+      }
+    }
+    return failed;
   }
 
   /** One group of jobs; a job that failed with the very same request before is tried again instead. */
@@ -204,6 +222,7 @@ class Pass {
       archive: archiveOf(decision),
       to: path.dirname(goal),
       name: path.basename(goal),
+      ...(this.#context.config.replication.inPlace ? { inPlace: 'if there' as const } : {}),
       ...(verify ? { verify: true } : {}),
       ...(this.#options.assumeOff ? { assumeOff: true } : {}),
       ...(hasPassphrases ? { passphrasesIn: vmdksFile(this.#queue.places) } : {}),

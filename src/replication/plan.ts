@@ -4,6 +4,7 @@ import type { EngineContext } from '../engine/context.ts';
 import { FOREIGN_HEADER, readDeltaHeader } from '../engine/delta-header.ts';
 import { indexState } from '../engine/index-state.ts';
 import { indexTargets } from '../engine/index-targets.ts';
+import { isUnfinished } from '../engine/settle-disk.ts';
 import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
 import type { Job } from '../model/job.ts';
 import { readRequest } from '../queue/request.ts';
@@ -70,6 +71,8 @@ export async function planPass(context: EngineContext, options: PlanOptions): Pr
     const fault = goalFaults.get(line);
     const decision =
       fault === undefined ? await decideLine(context, line, match, writers, options) : refuse(line, fault);
+    if (decision.kind !== 'refused' && (await isUnfinished(line.goal)))
+      decision.warnings.push('an in-place restore was broken off here: a pass settles it first');
     decisions.push(decision);
   }
   return {

@@ -40,7 +40,7 @@ export interface InPlaceFigures {
   differingBytes: number;
   /** As the program says. */
   writtenBytes: number;
-  /** As the kernel saw it: bytes of all writes to the flat; null without strace. */
+  /** As the kernel saw it: bytes of all writes to the flat and what lies beside it; null without strace. */
   observedBytes: number | null;
 }
 
@@ -359,6 +359,8 @@ async function inPlaceJob(input: RoundInput, gzip: Ours): Promise<void> {
   const { disk, afterImage, peers } = input;
   const out = path.join(input.folder, 'in-place');
   const flat = path.join(out, 'bench-flat.vmdk');
+  // Where files are not cloned, blocks are written here first; a clone bears this name while it is written.
+  const beside = `${flat}.inplace.part`;
   const words = ['restore', gzip.delta?.deltaRef ?? '', '--to', out, '--in-place', '--assume-off', '--json'];
   mkdirSync(out);
   await runOrThrow({ program: 'cp', args: ['--sparse=always', input.beforeImage, flat] });
@@ -373,7 +375,8 @@ async function inPlaceJob(input: RoundInput, gzip: Ours): Promise<void> {
     command: () => gzip.home.command(...words),
     syncPath: () => out,
     prove: async (run) => {
-      figures.writtenBytes = Number(doneLine(run).writtenBytes);
+      const { writtenBytes, besideBytes } = doneLine(run);
+      figures.writtenBytes = Number(writtenBytes) + Number(besideBytes);
       await requireSameFile(afterImage, flat);
     },
   };
@@ -382,7 +385,12 @@ async function inPlaceJob(input: RoundInput, gzip: Ours): Promise<void> {
   if (strace !== undefined) {
     await putState(flat, disk, 'before');
     try {
-      figures.observedBytes = await countWrites(strace, gzip.home.command(...words), flat, input.folder);
+      figures.observedBytes = await countWrites(
+        strace,
+        gzip.home.command(...words),
+        [flat, beside],
+        input.folder,
+      );
       await requireSameFile(afterImage, flat);
     } catch (error) {
       const reason = `writes could not be counted: ${(error as Error).message}`;

@@ -1,4 +1,4 @@
-/** Counts what a process and its threads write to one file, as the kernel sees it. */
+/** Counts what a process and its threads write to some files, as the kernel sees it. */
 import { mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { Peer } from '../support/peers.ts';
@@ -6,11 +6,11 @@ import { type Command, runOrThrow } from './measure.ts';
 
 const WRITES = 'write,pwrite64,writev,pwritev,pwritev2';
 
-/** Runs the command under strace. Returns the sum of all successful writes to `file`. */
+/** Runs the command under strace. Returns the sum of all successful writes to `files`, under the names they have then. */
 export async function countWrites(
   strace: Peer,
   command: Command,
-  file: string,
+  files: readonly string[],
   folder: string,
 ): Promise<number> {
   const logs = mkdtempSync(path.join(folder, 'strace-'));
@@ -34,7 +34,8 @@ export async function countWrites(
       ],
     });
     const texts = readdirSync(logs).map((name) => readFileSync(path.join(logs, name), 'utf8'));
-    return texts.reduce((sum, text) => sum + sumOfWrites(text, realpathSync(file)), 0);
+    const real = files.map((file) => path.join(realpathSync(path.dirname(file)), path.basename(file)));
+    return texts.flatMap((text) => real.map((file) => sumOfWrites(text, file))).reduce((a, b) => a + b, 0);
   } finally {
     rmSync(logs, { recursive: true, force: true });
   }

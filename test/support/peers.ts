@@ -65,6 +65,10 @@ const SOURCES = {
     { package: 'dosfstools', file: 'sbin/fsck.vfat' },
     { package: 'dosfstools', file: 'usr/sbin/fsck.vfat' },
   ],
+  'mkfs.xfs': [
+    { package: 'xfsprogs', file: 'sbin/mkfs.xfs' },
+    { package: 'xfsprogs', file: 'usr/sbin/mkfs.xfs' },
+  ],
   dialog: [{ package: 'dialog', file: 'usr/bin/dialog', with: ['ncurses-term'] }],
   whiptail: [{ package: 'whiptail', file: 'usr/bin/whiptail', with: ['ncurses-term'] }],
 } satisfies Record<string, PeerSource[]>;

@@ -214,6 +214,7 @@ export interface Restored extends Line {
   zero: number;
   kept: number;
   writtenBytes: number;
+  besideBytes: number;
   retried: number;
   unproved: boolean;
   verified: boolean;

@@ -168,10 +168,15 @@ function diskFacts(
   if (preview === null || preview.refusal !== null) return;
   const { goal, doubts } = preview;
   if (!goal.folderExists) add('', 'the folder is made');
+  if (goal.hasRecord) add('', 'an in-place restore was broken off here: it is settled first', 'warning');
   if (goal.existing === null)
     add('', goal.hasPart ? 'goes on where an earlier attempt stopped' : 'a new file');
   else if (draft.isInPlace)
-    add('', 'WRITTEN OVER where it differs: the disk that is there is rolled back', 'warning');
+    add(
+      '',
+      'WRITTEN OVER where it differs, when all is proved: the disk that is there is rolled back',
+      'warning',
+    );
   else add('', 'REPLACES the disk that is there, at the end, when all is proved', 'warning');
   if (preview.mayNotFit) {
     add(
@@ -195,9 +200,12 @@ function addRoom(
   const { freeBytes } = first.goal;
   const isShort = needed > freeBytes;
   const isKnown = known.every(({ neededBytes }) => neededBytes !== null);
-  const isNeeded = isInPlace || isKnown;
   const most = needed === 0 ? 'none is needed' : `${formatBytes(needed)} needed at most`;
-  const wanted = isNeeded ? most : 'how much is needed is not known';
+  const wanted = isInPlace
+    ? 'room for the blocks that differ is needed'
+    : isKnown
+      ? most
+      : 'how much is needed is not known';
   add('Room', `${wanted}, ${formatBytes(freeBytes)} free at ${folder}`, isShort ? 'bad' : 'plain');
 }
 
