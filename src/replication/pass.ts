@@ -31,6 +31,8 @@ import { appendRestored, type RestoredEntry } from './restored-log.ts';
 import { vmdksFile } from './vmdks-file.ts';
 
 const LOOK_EVERY_MS = 200;
+/** What lies beside a mix is damaged or gone. */
+const CANNOT_FINISH: ReadonlySet<ErrorCode> = new Set(['ARCHIVE_DAMAGED', 'DIGEST_MISMATCH', 'NOT_FOUND']);
 
 export interface PassOptions {
   env: NodeJS.ProcessEnv;
@@ -154,10 +156,14 @@ class Pass {
     await writePassState(this.#queue.places, this.#state);
   }
 
-  /** Disks that an in-place restore left as a mix and that no job of this pass writes. */
+  /**
+   * Disks that an in-place restore left as a mix and that no job of this pass writes. One that cannot be finished is
+   * restored again, whole.
+   */
   async #settleDisks({ decisions }: PassPlan): Promise<FailedGoal[]> {
     const failed: FailedGoal[] = [];
-    for (const { line, kind } of decisions) {
+    for (const decision of decisions) {
+      const { line, kind, row } = decision;
       if (kind === 'restore' || kind === 'queued' || kind === 'refused') continue;
       try {
         if (await isUnfinished(line.goal))
@@ -165,7 +171,8 @@ class Pass {
       } catch (error) {
         const { code, message } = fromErrno(error, `cannot settle ${line.goal}`);
         this.#options.onWarning(message);
-        failed.push({ goal: line.goal, archive: null, job: null, code, message });
+        if (kind === 'already restored' && row !== null && CANNOT_FINISH.has(code)) decision.kind = 'restore';
+        else failed.push({ goal: line.goal, archive: null, job: null, code, message });
       }
     }
     return failed;

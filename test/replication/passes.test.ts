@@ -14,6 +14,9 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { geometryOf } from '../../src/archive/geometry.ts';
+import { headMark } from '../../src/datastore/unfinished-disk.ts';
+import { writeRecord } from '../../src/engine/redo-record.ts';
 import { Queue } from '../../src/queue/queue.ts';
 import { submitterOf } from '../../src/queue/submitter.ts';
 import { readPassState } from '../../src/replication/pass-state.ts';
@@ -28,11 +31,33 @@ import {
   only,
   type Run,
   runProgram,
+  sha256,
   Tale,
   until,
 } from '../tales/tale.ts';
 
 const BLOCK = 262_144;
+
+/** A replica as a kill leaves it while its blocks are put in: the mark, old bytes, the right ones beside it, the record. */
+async function makeMix(file: string): Promise<void> {
+  const disk = readFileSync(file);
+  writeFileSync(`${file}.inplace.part`, disk);
+  const digests = [0, 1].map((block) => ({
+    block,
+    digest: sha256(disk.subarray(block * BLOCK, (block + 1) * BLOCK)),
+  }));
+  const about = { geometry: geometryOf(disk.length), archive: 'the archive' };
+  await writeRecord(
+    `${file}.unfinished`,
+    about,
+    (async function* () {
+      yield* digests;
+    })(),
+  );
+  headMark(disk.length).copy(disk);
+  disk.fill(7, BLOCK);
+  writeFileSync(file, disk);
+}
 
 let tale: Tale;
 let queue: Queue;
@@ -209,6 +234,60 @@ describe('phd replicate run', () => {
     expect(decisions(await pass())).toEqual(['restore']);
     expect(fileDigest(flat('ERP'))).toBe(original(erp));
     expect(fileDigest(flat('ERP'))).not.toBe(before);
+    // In place: the line is the same as for a disk that is not there yet, and nothing came from the FULL.
+    const [last] = queue.db.jobs();
+    expect(JSON.parse(last?.request ?? '')).toMatchObject({ inPlace: 'if there' });
+    expect(JSON.parse(last?.result ?? '')).toMatchObject({ fromFull: 0 });
+  });
+
+  it('a replica that a kill left as a mix is finished although its line has nothing to do, or restored again', async () => {
+    write(lineOf('CRM'));
+    await pass();
+    const file = flat('CRM');
+    await makeMix(file);
+    const [dry] = linesOf(await replicate('run', '--dry-run', '--assume-off'), 'line');
+    expect(dry).toMatchObject({
+      decision: 'already restored',
+      warnings: [expect.stringContaining('broken off')],
+    });
+    const settled = await pass();
+    expect([settled.status, decisions(settled)]).toEqual([0, ['already restored']]);
+    expect(settled.stderr).toContain(`${file}: an in-place restore was broken off`);
+    expect(fileDigest(file)).toBe(original(crm));
+    const names = ['CRM-flat.vmdk', 'CRM.vmdk'];
+    expect(readdirSync(goal('CRM')).sort()).toEqual(names);
+
+    await makeMix(file);
+    flipByte(`${file}.inplace.part`, BLOCK + 5);
+    const again = await pass();
+    expect([again.status, ends(again)]).toEqual([0, [goal('CRM', 'CRM.vmdk')]]);
+    expect(again.stderr).toContain('restore the disk whole');
+    expect(fileDigest(file)).toBe(original(crm));
+    expect(readdirSync(goal('CRM')).sort()).toEqual(names);
+  });
+
+  it('2,000 lines of another system: CRLF, no last newline, a log that was cut in half; one reason for each', async () => {
+    write(lineOf('CRM'), lineOf('ERP'));
+    await pass();
+    const log = tale.path('state', 'restored.log');
+    const text = readFileSync(log, 'utf8');
+    writeFileSync(log, text.slice(0, text.indexOf('\n1:') + Math.floor(text.length * 0.75)));
+    const unknown = (n: number): string =>
+      `RESTORE:CRM|${String(n).padStart(8, '0')}-1111-2222-3333-444444444444|00|CRM.vmdk|${goal(`v${n}`, 'CRM.vmdk')}`;
+    const lines = Array.from({ length: 1_996 }, (_, n) => unknown(n));
+    lines.push('RESTORE:CRM|x', lineOf('ERP'), lineOf('CRM', goal('ERP', 'ERP-flat.vmdk')), lineOf('CRM'));
+    writeFileSync(tale.path('vmdks.auto'), lines.join('\r\n'), { mode: 0o600 });
+    const run = await pass();
+    expect(run.status).toBe(2);
+    const counts = new Map<unknown, number>();
+    for (const one of decisions(run)) counts.set(one, (counts.get(one) ?? 0) + 1);
+    expect(counts.get('no match')).toBe(1_996);
+    expect(counts.get('fault')).toBe(1);
+    expect(counts.get('refused')).toBe(1);
+    expect((counts.get('restore') ?? 0) + (counts.get('already restored') ?? 0)).toBe(2);
+    expect(run.stderr).toContain(`line 1998 restores onto ${goal('ERP', 'ERP-flat.vmdk')} already`);
+    expect(run.stderr).toContain('restored.log: no entry in line');
+    expect([fileDigest(flat('CRM')), fileDigest(flat('ERP'))]).toEqual([original(crm), original(erp)]);
   });
 
   it('never runs twice at once, and not while restores are stopped', async () => {
