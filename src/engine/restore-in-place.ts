@@ -34,7 +34,8 @@ export async function settleGoal(
   asked: boolean | 'if there',
   onWarning: (message: string) => void,
 ): Promise<{ goal: GoalDisk; isInPlace: boolean }> {
-  if (goal.partPath === null) return { goal, isInPlace: asked === true };
+  // A device is compared and written over in any case, its first block last.
+  if (goal.partPath === null) return { goal, isInPlace: false };
   const settled = { ...goal, hasRecord: false };
   try {
     if (await settleUnfinished(goal, onWarning))
@@ -52,7 +53,7 @@ export async function settleGoal(
   }
 }
 
-/** Opens a clone of the disk or, where there is none, the disk itself. A device is written over where it lies. */
+/** Opens a clone of the disk or, where there is none, the disk itself. Not for devices. */
 export async function openInPlace(goal: GoalDisk, geometry: Geometry): Promise<OpenGoal> {
   const { flatPath } = goal;
   try {
@@ -133,13 +134,13 @@ export async function refreshDisk(work: Work): Promise<Filled> {
     throw fromErrno(error, `cannot open ${path}`);
   });
   try {
-    const brought = await bringBeside(work, { path, handle, hasContent }, changed);
+    const brought = await bringBeside(work, { path, handle, hasContent }, changed).catch(async (error) => {
+      // A full volume must not stay full of what could not be finished.
+      if (error instanceof PhdError && error.code === 'NO_SPACE') await removeDurably(path);
+      throw error;
+    });
     const writtenBytes = await putInto(work, changed);
     return { ...brought, kept, writtenBytes: writtenBytes + brought.reservedBytes };
-  } catch (error) {
-    // A full volume must not stay full of what could not be finished.
-    if (error instanceof PhdError && error.code === 'NO_SPACE') await removeDurably(path);
-    throw error;
   } finally {
     await handle.close();
   }

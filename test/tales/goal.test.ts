@@ -203,6 +203,10 @@ describe('A restore in place', () => {
       const one = only((await tale.restore([...words, '--verify'])).disks);
       expect(one).toMatchObject({ flatPath: device, descriptorPath: null, verified: true });
       await systemTool('cmp', [original, device]);
+      writeFileSync(device, randomLooking('spoilt', 4096));
+      const again = only((await tale.restore([...words, '--in-place'])).disks);
+      expect(again).toMatchObject({ besideBytes: 0, kept: 63 });
+      await systemTool('cmp', [original, device]);
       truncateSync(backing, DISK_BYTES + 4096);
       await systemTool('losetup', ['--set-capacity', device]);
       const refused = await tale.phd(['restore', ...words]);
