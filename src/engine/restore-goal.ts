@@ -16,6 +16,7 @@ import {
   syncFolder,
 } from '../datastore/goal-disk.ts';
 import { checkInUse } from '../datastore/in-use.ts';
+import { isPlainName } from '../datastore/plain-name.ts';
 import { snapshotsOf } from '../datastore/snapshots.ts';
 import { besidePathOf, recordPathOf } from '../datastore/unfinished-disk.ts';
 import { fromErrno, PhdError } from '../errors.ts';
@@ -218,7 +219,7 @@ export async function finishGoal(open: OpenGoal): Promise<void> {
   if (kind === 'device') return;
   if (kind !== 'redo') await renameDurably(workPath, goal.flatPath, { replace: true });
   for (const file of [recordPathOf(goal.flatPath), besidePathOf(goal.flatPath), goal.partPath])
-    if (file !== null && file !== workPath) await removeLeft(file);
+    if (file !== null && file !== workPath && isPlainName(path.basename(file))) await removeLeft(file);
 }
 
 async function removeLeft(file: string): Promise<void> {

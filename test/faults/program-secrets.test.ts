@@ -28,13 +28,13 @@ const tracing = async (log: string): Promise<string[]> => {
   return [strace.path, '-f', '-qq', '-s', '65536', '-e', 'trace=execve', '-o', log];
 };
 
-/** Programs that a log of strace names, with their words. Throws if any shows a secret. */
+/** Programs that a log of strace names (busybox starts its own as /proc/self/exe). Throws if any shows a secret. */
 function programsIn(log: string): string[] {
   const started = readFileSync(log, 'latin1')
     .split('\n')
     .filter((line) => line.includes('execve('));
   expect(started.filter((line) => CANARY.test(line))).toEqual([]);
-  return started.map((line) => path.basename(/execve\("([^"]*)"/.exec(line)?.[1] ?? ''));
+  return started.map((line) => path.basename(/execve\("[^"]*", \["([^"]*)"/.exec(line)?.[1] ?? ''));
 }
 
 /** Files below a folder that hold a secret. */
@@ -114,7 +114,8 @@ describe('The program of an encrypted DELTA that fetches its encrypted FULL', ()
       expect(ended.status, ended.stderr).toBe(0);
       expect(place.isRestored(place.after)).toBe(true);
       const programs = programsIn(log);
-      for (const used of ['gpg', 'curl', 'dd']) expect(programs).toContain(used);
+      // Some builds of busybox run their own dd without starting it: then it has no words to show.
+      for (const used of ['gpg', 'curl', shell === 'dash' ? 'dd' : 'od']) expect(programs).toContain(used);
       expect(ended.stdout + ended.stderr).not.toMatch(CANARY);
       expect(filesThatTell(place.root)).toEqual([]);
     },

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { noise, sampleDisks } from '../archive/delta-program/place.ts';
 import { Farm, type FarmRequest, loadEngine, SYSTEM_PASSPHRASE } from '../faults/farm.ts';
+import { requirePeer, writePeerScript } from '../support/peers.ts';
 import { readDelta, readFull, singleOf } from '../support/reference-reader.ts';
 import {
   MemoryDisk,
@@ -41,13 +42,19 @@ const WRITTEN: [string, ReferenceCodec, string[], () => { before: MemoryDisk; af
 describe('Archives that another writer makes from FORMAT.md', () => {
   let home: TempHome;
   let count = 0;
-  beforeAll(() => {
+  const ownPath = process.env.PATH;
+  beforeAll(async () => {
     home = makeTempHome();
+    await writePeerScript(await requirePeer('lzop'), home.write('bin/lzop', '', 0o755));
+    process.env.PATH = `${path.join(home.root, 'bin')}:${ownPath}`;
     home.write('secrets/system', 'other words\n');
     home.write('secrets/master', 'master words\n');
     home.write('secrets/former', 'system words\n');
   });
-  afterAll(() => home.remove());
+  afterAll(() => {
+    process.env.PATH = ownPath;
+    home.remove();
+  });
 
   function put(target: string, folder: string, archive: ReferenceFull | ReferenceDelta): string {
     mkdirSync(path.join(target, folder), { recursive: true });
