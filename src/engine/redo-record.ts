@@ -38,12 +38,17 @@ beside=$flat.inplace.part
 size=$(sed -n 's/^block //p' "$record")
 tail -n 1 "$record" | grep -q '^end ' || { echo "$record was cut: nothing was changed" >&2; exit 3; }
 [ -f "$flat" ] && [ -f "$beside" ] || { echo "$flat or $beside is missing: nothing was changed" >&2; exit 1; }
+dd if="$flat" bs=512 count=8 2>/dev/null | LC_ALL=C grep -q '^phd: an in-place restore' || {
+  echo "$flat is whole, $record is of no use: remove it; nothing was changed" >&2
+  exit 1
+}
 sed -n 's/^change //p' "$record" | while read -r block digest; do
   have=$(dd if="$beside" bs="$size" skip="$block" count=1 2>/dev/null | sha256sum)
   [ "\${have%% *}" = "$digest" ] || { echo "block $block of $beside is damaged: nothing was changed" >&2; exit 3; }
 done
 put() {
-  dd if="$beside" of="$flat" bs="$size" skip="$1" seek="$1" count=1 conv=notrunc 2>/dev/null
+  dd if="$beside" of="$flat" bs="$size" skip="$1" seek="$1" count=1 conv=notrunc 2>/dev/null ||
+    { echo "block $1 cannot be written to $flat: run this again" >&2; exit 1; }
 }
 printf '%-511s\\n' '${MARK_TEXT}' | dd of="$flat" bs=512 count=1 conv=notrunc 2>/dev/null
 sync
