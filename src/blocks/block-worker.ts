@@ -50,6 +50,11 @@ function runEnd(blocks: number[], from: number): number {
 /** Reads the task's blocks into `raw`, one read for each run, and returns a view of each. */
 function readBlocks(task: DiskTask): Buffer[] {
   const { raw } = slots[task.slot]!;
+  if (task.fd < 0) {
+    return task.blocks.map((block, index) =>
+      raw.subarray(index * blockBytes, index * blockBytes + blockSize(task, block)),
+    );
+  }
   const views: Buffer[] = [];
   for (let from = 0; from < task.blocks.length; ) {
     const to = runEnd(task.blocks, from);

@@ -2,11 +2,16 @@
 import { DIGEST_BYTES, type Geometry, isZeroMark, REGION_BLOCKS, ZERO_MARK } from '../archive/geometry.ts';
 import type { MapRegion } from '../archive/map.ts';
 import { throwIfAborted } from '../errors.ts';
+import type { DiskReader } from '../model/disk-reader.ts';
 import type { BlockPool } from './pool.ts';
+import { compareByBlocks, compareByDigests, fetchBlocks } from './scan-remote.ts';
 import { BATCH_BLOCKS, type Packing, type Slot, type TaskResult } from './tasks.ts';
 
 export interface OpenDisk {
+  /** -1 with a reader. */
   fd: number;
+  /** For a disk that lies in no local file. */
+  reader?: DiskReader | null;
   geometry: Geometry;
 }
 
@@ -51,7 +56,7 @@ export function* allBlocks(geometry: Geometry): Generator<number[]> {
 
 /**
  * Batches in the order of `blocks` (each at most BATCH_BLOCKS, ascending). Work runs ahead on all workers as far as
- * there are slots. Throws SOURCE_CHANGED if the disk got shorter, IO, CANCELLED.
+ * there are slots. Throws SOURCE_CHANGED if the disk got shorter, IO, CANCELLED, what the disk's reader throws.
  */
 export async function* scanDisk(
   pool: BlockPool,
@@ -86,7 +91,9 @@ export async function* scanDisk(
       blocks: next.value,
       packing: options.packing,
     } as const;
-    const result = pool.run(task);
+    const fetched =
+      disk.reader && fetchBlocks(disk.reader, disk.geometry, next.value, slot.raw, options.signal);
+    const result = fetched ? fetched.then(() => pool.run(task)) : pool.run(task);
     result.catch(() => undefined);
     started.push({ blocks: next.value, slot, result });
     return true;
@@ -193,9 +200,22 @@ export interface ScannedRegion {
 
 /**
  * Reads a disk for its digests alone and compares it with the map of its FULL, whole regions side by side on all
- * workers; gives them in order. Throws SOURCE_CHANGED, IO, CANCELLED, and what reading the map throws.
+ * workers; gives them in order. A disk behind a reader is compared by digests of its host's, if it makes any. Throws
+ * SOURCE_CHANGED, IO, CANCELLED, TARGET_*, and what reading the map throws.
  */
-export async function* scanRegions(
+export function scanRegions(
+  pool: BlockPool,
+  disk: OpenDisk,
+  full: AsyncGenerator<MapRegion>,
+  signal?: AbortSignal,
+): AsyncGenerator<ScannedRegion> {
+  if (!disk.reader) return scanLocalRegions(pool, disk, full, signal);
+  if (disk.reader.digests) return compareByDigests(disk.reader.digests, full, signal);
+  const options = { packing: null, withRegions: true, signal };
+  return compareByBlocks(scanDisk(pool, disk, allBlocks(disk.geometry), options), full);
+}
+
+async function* scanLocalRegions(
   pool: BlockPool,
   disk: OpenDisk,
   full: AsyncGenerator<MapRegion>,

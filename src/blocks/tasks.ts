@@ -23,7 +23,10 @@ export interface Packing {
   level: number;
 }
 
-/** Blocks `blocks` (ascending) of the disk open as `fd`; each has blockBytes but for the last of the disk. */
+/**
+ * Blocks `blocks` (ascending) of the disk open as `fd`; each has blockBytes but for the last of the disk. With fd -1
+ * they lie in `raw` already, blockBytes apart.
+ */
 interface DiskBlocks {
   slot: number;
   fd: number;

@@ -2,6 +2,7 @@
 import { lstat, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { fromErrno, PhdError } from '../errors.ts';
+import type { DiskReader } from '../model/disk-reader.ts';
 import { deviceSizeBytes } from './block-device.ts';
 import { type Descriptor, notPlainReason, SECTOR_BYTES } from './descriptor.ts';
 import { readVmdkFile, statInFolder, type VmdkFile } from './descriptor-file.ts';
@@ -13,7 +14,10 @@ export interface SourceDisk {
   scsiId: string;
   /** File name of the descriptor, or of the raw image. */
   name: string;
+  /** With a reader: what messages call the place. */
   flatPath: string;
+  /** Reads a disk that lies in no local file and is held still by whoever gave the reader; else it is watched. */
+  reader?: DiskReader | null;
   /** Null for a raw image or device. */
   descriptorPath: string | null;
   /** For reading; an archive takes the bytes of the file, which may be of another encoding than UTF-8. */

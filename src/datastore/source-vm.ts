@@ -16,8 +16,10 @@ export type { SourceDisk } from './source-disk.ts';
 export type { VmFile } from './vm-files.ts';
 
 export interface SourceVm {
-  /** Absolute, symbolic links resolved. */
+  /** Absolute, symbolic links resolved; of a VM on a host, its place there. */
   folder: string;
+  /** Machine it lies on; left out: this one. */
+  hostName?: string;
   /** Name of the folder. */
   vmName: string;
   /** From the VMX, else the name of the folder. */

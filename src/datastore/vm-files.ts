@@ -10,6 +10,8 @@ export interface VmFile {
   kind: 'vmx' | 'vmxf' | 'vmsd' | 'nvram' | 'log' | 'descriptor';
   name: string;
   path: string;
+  /** Of a file that does not lie at a local path. */
+  bytes?: Buffer;
   sizeBytes: number;
 }
 

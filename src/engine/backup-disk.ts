@@ -69,13 +69,20 @@ export interface WrittenDisk {
   changedPercent: number;
 }
 
+/** To be closed by closeDisk. Throws NOT_FOUND, IO. */
 export function openDisk(disk: SourceDisk): OpenDisk {
+  if (disk.reader) return { fd: -1, reader: disk.reader, geometry: geometryOf(disk.sizeBytes) };
   try {
     const fd = fs.openSync(disk.flatPath, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
     return { fd, geometry: geometryOf(disk.sizeBytes) };
   } catch (error) {
     throw fromErrno(error, `cannot read disk ${disk.name} at ${disk.flatPath}`);
   }
+}
+
+/** A reader belongs to whoever gave it. */
+export function closeDisk(disk: OpenDisk): void {
+  if (!disk.reader) fs.closeSync(disk.fd);
 }
 
 /** Reads the whole disk and compares it with its FULL. */

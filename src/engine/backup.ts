@@ -1,6 +1,5 @@
 /** Backup of one VM: all its disks, one run, one folder on one target. */
 import { randomUUID } from 'node:crypto';
-import fs from 'node:fs';
 import { BLOCK_BYTES } from '../archive/geometry.ts';
 import { BlockPool } from '../blocks/pool.ts';
 import { namedTarget } from '../config/named-target.ts';
@@ -9,6 +8,7 @@ import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
 import type { Codec, Stamp } from '../model/archive.ts';
 import type { Storage } from '../storage/storage.ts';
 import {
+  closeDisk,
   openDisk,
   proveUnchanged,
   type RunFacts,
@@ -38,11 +38,8 @@ import { openScratch } from './scratch.ts';
 import { SourceWatch } from './source-watch.ts';
 import { PROGRAM } from './version.ts';
 
-export interface BackupRequest {
-  /** VM folder on a datastore. */
-  folder: string;
-  /** Further raw images or devices to take as disks. */
-  images?: string[];
+/** How a VM is backed up, wherever it lies. */
+export interface SourceRequest {
   /** Number of the target; default: the configured one, else the lowest that may be written. */
   target?: number;
   mode?: 'auto' | 'full' | 'delta';
@@ -51,6 +48,13 @@ export interface BackupRequest {
   encrypt?: boolean;
   /** The operator says the VM is off although that cannot be seen. */
   assumeOff?: boolean;
+}
+
+export interface BackupRequest extends SourceRequest {
+  /** VM folder on a datastore. */
+  folder: string;
+  /** Further raw images or devices to take as disks. */
+  images?: string[];
 }
 
 export interface OperationHooks {
@@ -86,22 +90,33 @@ interface Planned {
   reason: string;
 }
 
-/**
- * Backs up a VM. A disk that fails is in `failed` and does not stop the others. Throws where nothing can be done at
- * all: NOT_FOUND, SOURCE_UNSUPPORTED, TARGET_*, CONFIG_INVALID, CANCELLED, LOCKED (this VM is
- * being backed up to that target).
- */
+/** Backs up a VM in a local folder; else as backupSource. */
 export async function backup(
   ctx: EngineContext,
   request: BackupRequest,
   hooks: OperationHooks = {},
 ): Promise<BackupResult> {
-  const onWarning = hooks.onWarning ?? (() => undefined);
   if (request.target !== undefined) namedTarget(ctx.config, request.target);
   const vm = await openSourceVm(request.folder, ctx.hostName, request.images, ctx.config.datastores);
+  return await backupSource(ctx, vm, request, hooks);
+}
+
+/**
+ * Backs up a VM, local or held still on a host. A disk that fails is in `failed` and does not stop the others. Throws
+ * where nothing can be done at all: NOT_FOUND, SOURCE_UNSUPPORTED, TARGET_*, CONFIG_INVALID, CANCELLED, LOCKED (this VM is
+ * being backed up to that target).
+ */
+export async function backupSource(
+  ctx: EngineContext,
+  vm: SourceVm,
+  request: SourceRequest,
+  hooks: OperationHooks = {},
+): Promise<BackupResult> {
+  const onWarning = hooks.onWarning ?? (() => undefined);
+  if (request.target !== undefined) namedTarget(ctx.config, request.target);
   for (const notice of vm.notices) onWarning(notice);
   if (vm.disks.length === 0 && vm.refused.length === 0) {
-    throw new PhdError('NOT_FOUND', `${request.folder} holds no virtual disk`);
+    throw new PhdError('NOT_FOUND', `${vm.folder} holds no virtual disk`);
   }
   const storage = await chooseTarget(ctx, request.target);
   const claim = RunClaim.take(ctx.places.stateDir, vm, storage);
@@ -115,7 +130,7 @@ export async function backup(
 
 async function backupClaimed(
   ctx: EngineContext,
-  request: BackupRequest,
+  request: SourceRequest,
   hooks: OperationHooks,
   { vm, storage, claim }: { vm: SourceVm; storage: Storage; claim: RunClaim },
 ): Promise<BackupResult> {
@@ -150,7 +165,7 @@ async function backupClaimed(
       for (const source of vm.disks) {
         await attempt(source, failed, signal, async () => {
           hooks.beforeDisk?.();
-          watches.set(source, await watchSource(vm, source, request, warnOnce));
+          if (!source.reader) watches.set(source, await watchSource(vm, source, request, warnOnce));
           planned.push(await planDisk(run, request, source, existing, onWarning));
         });
       }
@@ -161,9 +176,7 @@ async function backupClaimed(
         await attempt(one.source, failed, signal, async () => {
           // The first was begun when it was scanned.
           if (at > 0) hooks.beforeDisk?.();
-          result.disks.push(
-            await writeDisk(run, one, folder, existing, watches.get(one.source) as SourceWatch),
-          );
+          result.disks.push(await writeDisk(run, one, folder, existing, watches.get(one.source)));
         });
       }
       if (result.disks.length > 0) {
@@ -216,7 +229,7 @@ async function chooseTarget(ctx: EngineContext, number: number | undefined): Pro
 
 async function runFacts(
   ctx: EngineContext,
-  request: BackupRequest,
+  request: SourceRequest,
   hooks: OperationHooks,
   found: {
     vm: SourceVm;
@@ -245,7 +258,7 @@ async function runFacts(
       vm: vm.vmName,
       displayName: vm.displayName,
       uuid: vm.uuid,
-      host: ctx.hostName,
+      host: vm.hostName ?? ctx.hostName,
       runId,
       stamp,
       timeUtc: now.toISOString().slice(0, 19) + 'Z',
@@ -277,7 +290,7 @@ function stampsOfFulls(ctx: EngineContext, vm: SourceVm, storage: Storage): Stam
 function watchSource(
   vm: SourceVm,
   source: SourceDisk,
-  request: BackupRequest,
+  request: SourceRequest,
   onWarning: (message: string) => void,
 ): Promise<SourceWatch> {
   const paths = [
@@ -297,7 +310,7 @@ function watchSource(
 /** FULL or DELTA, decided after the scan. */
 async function planDisk(
   run: RunFacts,
-  request: BackupRequest,
+  request: SourceRequest,
   source: SourceDisk,
   existing: VmArchives,
   onWarning: (message: string) => void,
@@ -335,7 +348,7 @@ async function planDisk(
       reason: mode === 'delta' ? 'asked for' : `${percent.toFixed(1)} % of its blocks changed`,
     };
   } finally {
-    fs.closeSync(disk.fd);
+    closeDisk(disk);
   }
 }
 
@@ -383,7 +396,7 @@ async function writeDisk(
   planned: Planned,
   folder: string,
   existing: VmArchives,
-  watch: SourceWatch,
+  watch: SourceWatch | undefined,
 ): Promise<DiskBackup> {
   const { source, scan } = planned;
   const startedMs = performance.now();
@@ -399,7 +412,7 @@ async function writeDisk(
     requireFree(existing, folder, deltaFileName({ ...names, fullStamp: scan?.base.full.stamp ?? run.stamp }));
     const proveSource = async (map: ScanOutcome['now']): Promise<void> => {
       await proveUnchanged(run, source, disk, map);
-      await watch.requireUnchanged();
+      await watch?.requireUnchanged();
     };
     const written = scan
       ? await writeDelta(run, folder, source, disk, scan, proveSource)
@@ -412,6 +425,6 @@ async function writeDisk(
       reason: planned.reason,
     };
   } finally {
-    fs.closeSync(disk.fd);
+    closeDisk(disk);
   }
 }

@@ -39,6 +39,8 @@ export interface DeltaFile {
   kind: FileEntry['kind'];
   name: string;
   path: string;
+  /** Of a file that does not lie at a local path. */
+  bytes?: Buffer;
   sizeBytes: number;
 }
 
@@ -287,9 +289,11 @@ async function* planLines(request: DeltaRequest, payload: readonly number[]): As
 
 async function* fileBytes(files: readonly DeltaFile[], entries: FileEntry[]): AsyncGenerator<Buffer> {
   for (const file of files) {
-    const bytes = await fs.promises.readFile(file.path).catch((error) => {
-      throw fromErrno(error, `cannot read ${file.path}`);
-    });
+    const bytes =
+      file.bytes ??
+      (await fs.promises.readFile(file.path).catch((error) => {
+        throw fromErrno(error, `cannot read ${file.path}`);
+      }));
     const kept = bytes.subarray(0, file.sizeBytes);
     entries.push({ kind: file.kind, name: file.name, sizeBytes: kept.length });
     yield kept;

@@ -9,8 +9,10 @@ export {
   type BackupRequest,
   type BackupResult,
   backup,
+  backupSource,
   type DiskBackup,
   type OperationHooks,
+  type SourceRequest,
 } from './backup.ts';
 export { archiveRef, refsOfVm, type WantedVm } from './choose-run.ts';
 export { type ContextOptions, type EngineContext, openContext } from './context.ts';
