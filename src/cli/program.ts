@@ -7,6 +7,7 @@ import { registerConfig } from './config-command.ts';
 import { CONSOLE_OPTIONS, type ConsoleWords } from './console-words.ts';
 import { registerDaemon } from './daemon-command.ts';
 import { registerDemo } from './demo-command.ts';
+import { registerExplain } from './explain-command.ts';
 import { noSuchCommand } from './help-command.ts';
 import { registerIndex } from './index-command.ts';
 import { registerJobs } from './jobs-command.ts';
@@ -51,6 +52,7 @@ const REGISTRARS: ((program: Command, cli: Cli) => void)[] = [
   registerLocks,
   registerDaemon,
   registerLog,
+  registerExplain,
 ];
 
 function registerKeys(program: Command, cli: Cli, door: ConsoleDoor): void {
