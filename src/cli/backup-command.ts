@@ -2,6 +2,7 @@
 import path from 'node:path';
 import type { Command } from 'commander';
 import type { BackupRequest, BackupResult } from '../engine/backup.ts';
+import type { HostBackupRequest } from '../engine/backup-host.ts';
 import type { EngineContext } from '../engine/context.ts';
 import { formatBytes } from '../engine/display-text.ts';
 import { PhdError } from '../errors.ts';
@@ -17,9 +18,14 @@ interface Words {
   encrypt?: boolean;
   image?: string[];
   assumeOff?: boolean;
+  quiesce?: boolean;
   background?: boolean;
   json?: boolean;
 }
+
+/** How all VMs of one command are backed up. */
+type How = Omit<BackupRequest, 'folder'> & Pick<HostBackupRequest, 'quiesce'>;
+type Source = BackupRequest | HostBackupRequest;
 
 const EXAMPLES = `
 Without --full and --delta each disk gets a DELTA if there is a FULL of it and
@@ -29,7 +35,8 @@ Examples:
   phd backup /srv/vms/database
   phd backup /srv/vms/* --target 2
   phd backup /srv/vms/mail --full --codec zstd --encrypt
-  phd backup /srv/vms/mail --image /dev/vg0/mail-data`;
+  phd backup /srv/vms/mail --image /dev/vg0/mail-data
+  phd backup esx01/web esx01/mail --quiesce`;
 
 const MAX_LEVEL = { gzip: 9, zstd: 19, lzop: 9 } as const;
 
@@ -37,8 +44,11 @@ export function registerBackup(program: Command, cli: Cli): void {
   program
     .command('backup')
     .summary('back up VMs')
-    .description('back up all disks of VM folders: a FULL the first time, then DELTAs against it')
-    .argument('<VM_FOLDER...>', 'folder of a VM on a datastore')
+    .description('back up all disks of VMs: a FULL the first time, then DELTAs against it')
+    .argument(
+      '<VM...>',
+      'folder of a VM on a datastore, or HOST/VM of a host in phd.yaml (a folder of that name: ./HOST/VM)',
+    )
     .option(
       '--target <N>',
       'target to write to (default: backup.target, else the lowest number that may be written)',
@@ -51,16 +61,17 @@ export function registerBackup(program: Command, cli: Cli): void {
     .option('--no-encrypt', 'do not encrypt, whatever is configured')
     .option('--image <FILE...>', 'further raw images or devices to take as disks')
     .option('--assume-off', 'back up although something has the disk open for writing')
+    .option('--quiesce', 'ask the guests of hosts to flush their file systems first')
     .option('--background', 'queue it, one job for each VM, for phd daemon: see phd jobs')
     .option('--json', 'JSON lines')
     .addHelpText('after', EXAMPLES)
-    .action(async (folders: string[], words: Words) => {
+    .action(async (names: string[], words: Words) => {
       const request = requestOf(words);
-      if (words.background) return await queueBackups(cli, folders, request, words.json ?? false);
+      if (words.background) return await queueBackups(cli, names, request, words.json ?? false);
       await cli.withContext(async (context) => {
         const { withGate } = await import('../queue/gate.ts');
         await withGate(context.places, 'backup', (check) =>
-          backUpAll(cli, context, folders, request, words.json ?? false, check),
+          backUpAll(cli, context, names, request, words.json ?? false, check),
         );
       });
     });
@@ -70,18 +81,18 @@ export function registerBackup(program: Command, cli: Cli): void {
 async function backUpAll(
   cli: Cli,
   context: EngineContext,
-  folders: readonly string[],
-  request: Omit<BackupRequest, 'folder'>,
+  names: readonly string[],
+  how: How,
   isJson: boolean,
   check: () => void,
 ): Promise<void> {
-  const { backup } = await import('../engine/backup.ts');
+  const { backupVm } = await import('../engine/backup-host.ts');
   const failures: PhdError[] = [];
-  for (const folder of folders) {
+  for (const name of names) {
     try {
       check();
       const result = await withHooks(cli, isJson, (hooks) =>
-        backup(context, { ...request, folder }, { ...hooks, beforeDisk: check }),
+        backupVm(context, sourceNamed(context, name, how), { ...hooks, beforeDisk: check }),
       );
       failures.push(...report(cli, result, isJson));
     } catch (error) {
@@ -92,27 +103,38 @@ async function backUpAll(
   cli.setStatusOf(failures);
 }
 
-async function queueBackups(
-  cli: Cli,
-  folders: readonly string[],
-  request: Omit<BackupRequest, 'folder'>,
-  isJson: boolean,
-): Promise<void> {
+/** `HOST/VM` where phd.yaml names that host, else a folder. */
+function sourceNamed({ config }: EngineContext, name: string, { quiesce, ...how }: How): Source {
+  const [, host = '', vm = ''] = /^([^/]+)\/(.+)$/s.exec(name) ?? [];
+  if (config.hosts.some((one) => one.name === host)) {
+    const { images, ...rest } = how;
+    if (images !== undefined) throw new PhdError('USAGE', '--image goes with VM folders, not with hosts');
+    return { ...rest, host, vm, ...(quiesce === undefined ? {} : { quiesce }) };
+  }
+  return { ...how, folder: name };
+}
+
+async function queueBackups(cli: Cli, names: readonly string[], how: How, isJson: boolean): Promise<void> {
+  let sources: Source[] = [];
   await cli.withContext(async (context) => {
     const { requireTargets, requireVmFolders } = await import('../engine/request-check.ts');
-    requireTargets(context, [request.target]);
-    await requireVmFolders(context, folders);
+    requireTargets(context, [how.target]);
+    sources = names.map((name) => sourceNamed(context, name, how));
+    await requireVmFolders(
+      context,
+      sources.flatMap((source) => ('folder' in source ? [source.folder] : [])),
+    );
   });
   const { queueJobs } = await import('./queued-jobs.ts');
-  const requests = folders.map((folder) => ({
-    ...request,
-    folder: path.resolve(folder),
-    images: request.images?.map((image) => path.resolve(image)),
-  }));
+  const requests = sources.map((source) => {
+    if ('host' in source) return source;
+    const { images, folder } = source;
+    return { ...source, folder: path.resolve(folder), images: images?.map((image) => path.resolve(image)) };
+  });
   await queueJobs(cli, 'backup', requests, isJson);
 }
 
-function requestOf(words: Words): Omit<BackupRequest, 'folder'> {
+function requestOf(words: Words): How {
   if (words.full && words.delta) throw new PhdError('USAGE', '--full and --delta exclude each other');
   const codec =
     words.codec === undefined ? undefined : parseChoice(words.codec, '--codec', ['gzip', 'zstd', 'lzop']);
@@ -125,6 +147,7 @@ function requestOf(words: Words): Omit<BackupRequest, 'folder'> {
       : { level: parseWhole(words.level, '--level', 1, MAX_LEVEL[codec ?? 'gzip']) }),
     ...(words.encrypt === undefined ? {} : { encrypt: words.encrypt }),
     ...(words.image === undefined ? {} : { images: words.image }),
+    ...(words.quiesce === undefined ? {} : { quiesce: words.quiesce }),
     assumeOff: words.assumeOff ?? false,
   };
 }

@@ -9,6 +9,7 @@ import { registerDaemon } from './daemon-command.ts';
 import { registerDemo } from './demo-command.ts';
 import { registerExplain } from './explain-command.ts';
 import { noSuchCommand } from './help-command.ts';
+import { registerHost } from './host-command.ts';
 import { registerIndex } from './index-command.ts';
 import { registerJobs } from './jobs-command.ts';
 import { registerList } from './list-command.ts';
@@ -46,6 +47,7 @@ const REGISTRARS: ((program: Command, cli: Cli) => void)[] = [
       (await import('../engine/index.ts')).writeStub(flatPath, type, adapterType),
     ),
   registerTarget,
+  registerHost,
   registerConfig,
   registerPassphrase,
   registerJobs,

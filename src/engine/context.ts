@@ -5,10 +5,13 @@ import { IndexDb } from '../../db/index-db.ts';
 import { JobsDb } from '../../db/jobs-db.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load-config.ts';
+import { namedHost } from '../config/named-host.ts';
 import { namedTarget } from '../config/named-target.ts';
 import { choosePlaces, preparePlaces } from '../config/places.ts';
 import { readPassphrases, readPrivateKey, readSecret } from '../config/secrets.ts';
-import type { Config, Places, TargetConfig } from '../model/config.ts';
+import type { Host } from '../hosts/host.ts';
+import type { HostAccess } from '../hosts/open-host.ts';
+import type { Config, HostConfig, Places, TargetConfig } from '../model/config.ts';
 import type { HostKeyQuestion } from '../storage/open-storage.ts';
 import type { Storage } from '../storage/storage.ts';
 import { appendLog } from './log-file.ts';
@@ -29,6 +32,10 @@ export interface EngineContext {
   hostName: string;
   /** Opened once and kept; closed with the context. USAGE if no target has this number. */
   storage(targetNumber: number): Promise<Storage>;
+  /** Opened once and kept; closed with the context. USAGE if phd.yaml names no host so. */
+  host(name: string): Promise<Host>;
+  /** The secrets of a host, read when asked for. */
+  hostAccess(host: HostConfig): HostAccess;
   /** Appends one line to the program's log. */
   log(text: string): void;
   /** Read when first asked for; CONFIG_INVALID if a source that is named gives nothing. */
@@ -72,6 +79,7 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
   const clock = options.clock ?? systemClock;
   const log = (text: string): void => appendLog(places, clock, text);
   const opened = new Map<number, Promise<Storage>>();
+  const hosts = new Map<string, Promise<Host>>();
   let passphrases: Promise<Passphrases> | undefined;
   let closed = false;
 
@@ -93,21 +101,26 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
     });
   }
 
+  const accessOf = (host: HostConfig): HostAccess =>
+    hostAccess(host, env, {
+      askHostKey: options.askHostKey ?? (async () => false),
+      log: (text) => log(`host ${host.name}: ${text}`),
+    });
+
   return {
     places,
     config,
     clock,
     log,
     hostName: hostname(),
-    storage(targetNumber) {
-      let storage = opened.get(targetNumber);
-      if (storage === undefined) {
-        storage = openTarget(targetNumber);
-        opened.set(targetNumber, storage);
-        storage.catch(() => opened.delete(targetNumber));
-      }
-      return storage;
-    },
+    storage: (targetNumber) => openedOnce(opened, targetNumber, openTarget),
+    host: (name) =>
+      openedOnce(hosts, name, async () => {
+        const { openHost } = await import('../hosts/open-host.ts');
+        const host = namedHost(config, name);
+        return await openHost(host, accessOf(host));
+      }),
+    hostAccess: accessOf,
     passphrases() {
       passphrases ??= readPassphrases(config.encryption, env);
       return passphrases;
@@ -117,12 +130,45 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
     async close() {
       if (closed) return;
       closed = true;
-      const storages = await Promise.allSettled(opened.values());
+      const all = await Promise.allSettled([...opened.values(), ...hosts.values()]);
       await Promise.allSettled(
-        storages.map((one) => (one.status === 'fulfilled' ? one.value.close() : undefined)),
+        all.map((one) => (one.status === 'fulfilled' ? one.value.close() : undefined)),
       );
       index.close();
       jobs.close();
     },
+  };
+}
+
+/** What is opened under this key; what fails to open is tried again by whoever asks next. */
+function openedOnce<Key, Opened>(
+  opened: Map<Key, Promise<Opened>>,
+  key: Key,
+  open: (key: Key) => Promise<Opened>,
+): Promise<Opened> {
+  let found = opened.get(key);
+  if (found === undefined) {
+    found = open(key);
+    opened.set(key, found);
+    found.catch(() => opened.delete(key));
+  }
+  return found;
+}
+
+function hostAccess(
+  host: HostConfig,
+  env: NodeJS.ProcessEnv,
+  hooks: Pick<HostAccess, 'askHostKey' | 'log'>,
+): HostAccess {
+  const { name, password, privateKeyFile, privateKeyPassphrase } = host;
+  return {
+    ...hooks,
+    password: async () => password && readSecret(password, `password of host ${name}`, env),
+    privateKey: async () =>
+      privateKeyFile &&
+      (await readPrivateKey(privateKeyFile, `private key of host ${name}`)).toString('utf8'),
+    privateKeyPassphrase: async () =>
+      privateKeyPassphrase &&
+      readSecret(privateKeyPassphrase, `passphrase of the private key of host ${name}`, env),
   };
 }

@@ -14,6 +14,7 @@ export {
   type OperationHooks,
   type SourceRequest,
 } from './backup.ts';
+export { backupHostVm, type HostBackupRequest } from './backup-host.ts';
 export { archiveRef, refsOfVm, type WantedVm } from './choose-run.ts';
 export { type ContextOptions, type EngineContext, openContext } from './context.ts';
 export { GPG_MASTER_OFFSET } from './gpg-offset.ts';

@@ -57,8 +57,8 @@ async function backupJob(
   request: Requests['backup'],
   hooks: OperationHooks,
 ): Promise<OperationEnd> {
-  const { backup } = await import('../engine/backup.ts');
-  const { failed, ...result } = await backup(context, request, hooks);
+  const { backupVm } = await import('../engine/backup-host.ts');
+  const { failed, ...result } = await backupVm(context, request, hooks);
   for (const { disk, error } of failed) hooks.onWarning?.(`disk ${disk} failed: ${error.message}`);
   return { result, failures: failed.map(({ error }) => error) };
 }

@@ -50,16 +50,29 @@ const restoreRequest = z.strictObject({
     .optional(),
 });
 
-const backupRequest = z.strictObject({
-  folder: absolute,
-  images: z.array(absolute).optional(),
+const howToBackUp = {
   target: target.optional(),
   mode: z.enum(['auto', 'full', 'delta']).optional(),
   codec: z.enum(['gzip', 'zstd', 'lzop']).optional(),
   level: z.number().int().min(1).max(22).optional(),
   encrypt: z.boolean().optional(),
   assumeOff: z.boolean().optional(),
-});
+};
+
+/** Longest command before or after a snapshot. */
+const MAX_COMMAND = 4096;
+
+const backupRequest = z.union([
+  z.strictObject({ folder: absolute, images: z.array(absolute).optional(), ...howToBackUp }),
+  z.strictObject({
+    host: z.string().min(1).max(MAX_NAME),
+    vm: z.string().min(1).max(MAX_NAME),
+    quiesce: z.boolean().optional(),
+    preFreeze: z.string().max(MAX_COMMAND).optional(),
+    postThaw: z.string().max(MAX_COMMAND).optional(),
+    ...howToBackUp,
+  }),
+]);
 
 const verifyRequest = z.union([
   z.strictObject({ archives: z.array(archive).min(1) }),
@@ -110,7 +123,7 @@ export function titleOf<Kind extends JobKind>(kind: Kind, request: Requests[Kind
     const { archive: from, to, name } = request as Requests['restore'];
     return `${from} to ${name === undefined ? to : path.join(to, name)}`;
   }
-  if (kind === 'backup') return (request as Requests['backup']).folder;
+  if (kind === 'backup') return sourceOf(request as Requests['backup']);
   const verify = request as Requests['verify'];
   if ('disk' in verify) return `${verify.disk} against ${verify.against}`;
   if ('target' in verify) return `target ${verify.target}${verify.newest ? ', newest of each disk' : ''}`;
@@ -118,10 +131,18 @@ export function titleOf<Kind extends JobKind>(kind: Kind, request: Requests[Kind
   return others.length === 0 ? first : `${first} and ${others.length} more`;
 }
 
+/** Where the VM of a backup lies, `HOST/VM` or its folder. */
+function sourceOf(request: Requests['backup']): string {
+  return 'host' in request ? `${request.host}/${request.vm}` : request.folder;
+}
+
 /** What a job is about in two or three words, for lists: the disk, the VM folder, the archives. */
 export function subjectOf(job: Job): string {
   try {
-    if (job.kind === 'backup') return path.basename(readRequest('backup', job).folder);
+    if (job.kind === 'backup') {
+      const backup = readRequest('backup', job);
+      return 'host' in backup ? backup.vm : path.basename(backup.folder);
+    }
     if (job.kind === 'restore') {
       const { archive: from, name } = readRequest('restore', job);
       return name ?? parseArchiveName(path.basename(from))?.disk ?? path.basename(from);
@@ -148,10 +169,11 @@ export function factsOf(job: Job): [string, string][] {
       ];
     }
     if (job.kind === 'backup') {
-      const { folder, target: to } = readRequest('backup', job);
+      const backup = readRequest('backup', job);
+      const { target: to } = backup;
       return [
         ['VM', subjectOf(job)],
-        ['From', folder],
+        ['From', sourceOf(backup)],
         ['To', to === undefined ? 'the first target' : `target ${to}`],
       ];
     }
@@ -168,7 +190,7 @@ export function factsOf(job: Job): [string, string][] {
 export function goalOf(job: Job): string | null {
   if (job.kind === 'verify') return null;
   try {
-    if (job.kind === 'backup') return `archives of ${readRequest('backup', job).folder}`;
+    if (job.kind === 'backup') return `archives of ${sourceOf(readRequest('backup', job))}`;
     return goalOfRestore(readRequest('restore', job));
   } catch {
     return null;

@@ -4,8 +4,11 @@ import { PhdError } from '../errors.ts';
 import type { TargetSettings } from '../model/target.ts';
 import type { HostKeyCheck } from './host-key-check.ts';
 
+/** A server and how to reach it: a target, or a host. */
+export type SshPlace = Pick<TargetSettings, 'host' | 'port' | 'user' | 'timeoutMs' | 'legacyAlgorithms'>;
+
 export interface SshLogin {
-  settings: TargetSettings;
+  settings: SshPlace;
   password: string | null;
   privateKey: string | null;
   /** Of the private key; null if it has none. */
@@ -15,7 +18,7 @@ export interface SshLogin {
 }
 
 /** The server as messages name it. */
-export function whatOf(settings: TargetSettings): string {
+export function whatOf(settings: SshPlace): string {
   return `${settings.host}:${settings.port ?? 22}`;
 }
 
@@ -96,7 +99,7 @@ function configOf(login: SshLogin, knownTypes: readonly string[]): ConnectConfig
 }
 
 /** Types of key that are known for the host come first: else another type would look like a changed key. */
-function algorithmsOf(settings: TargetSettings, knownTypes: readonly string[]): Algorithms {
+function algorithmsOf(settings: SshPlace, knownTypes: readonly string[]): Algorithms {
   const first = knownTypes.flatMap((type) =>
     type === 'ssh-rsa' ? ['rsa-sha2-512', 'rsa-sha2-256'] : [type],
   );

@@ -1,5 +1,6 @@
 /** The two ways to read a range from an SSH server: many SFTP requests under way, or a shell that sends it in one go. */
 import { chunksWithin } from './resuming-read.ts';
+import { shellWord } from './shell-word.ts';
 import { SMALL_REQUEST_BYTES, type SshLine } from './ssh-line.ts';
 
 const READS_UNDER_WAY = 16;
@@ -51,7 +52,7 @@ export async function* readByShell(
   length: number,
   { timeoutMs, place }: ReadLimits,
 ): AsyncGenerator<Buffer> {
-  const file = quoted(remote);
+  const file = shellWord(remote);
   const command =
     offset === 0 ? `exec head -c ${length} ${file}` : `tail -c +${offset + 1} ${file} | head -c ${length}`;
   const { output, stop } = await line.exec(command);
@@ -70,7 +71,7 @@ export async function seesSameFolder(
 ): Promise<boolean> {
   const real = await line.call<string>((sftp, done) => sftp.realpath(folder, done));
   const { output, stop, status } = await line.exec(
-    `cd ${quoted(folder)} && pwd -P && head -c 0 /dev/null && tail -c +1 /dev/null`,
+    `cd ${shellWord(folder)} && pwd -P && head -c 0 /dev/null && tail -c +1 /dev/null`,
   );
   const parts: Buffer[] = [];
   try {
@@ -82,10 +83,4 @@ export async function seesSameFolder(
   } finally {
     stop();
   }
-}
-
-/** One word for a POSIX shell; a leading dash cannot make it an option. */
-function quoted(path: string): string {
-  const safe = path.startsWith('-') ? `./${path}` : path;
-  return `'${safe.replaceAll("'", "'\\''")}'`;
 }

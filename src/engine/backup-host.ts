@@ -1,0 +1,123 @@
+/** Backup of one VM of a host: found, held still, backed up, let go. */
+import { createHash } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { ExclusiveLock } from '../../db/exclusive-lock.ts';
+import { namedTarget } from '../config/named-target.ts';
+import { fromErrno, PhdError } from '../errors.ts';
+import type { FrozenVm, Host, HostVm } from '../hosts/host.ts';
+import { nearNames } from '../model/near-names.ts';
+import {
+  type BackupRequest,
+  type BackupResult,
+  backup,
+  backupSource,
+  type OperationHooks,
+  type SourceRequest,
+} from './backup.ts';
+import type { EngineContext } from './context.ts';
+import { escapeText } from './display-text.ts';
+
+export interface HostBackupRequest extends SourceRequest {
+  /** Name in phd.yaml. */
+  host: string;
+  /** Name, uuid or id of the VM there. */
+  vm: string;
+  /** Asks the guest to flush its file systems. */
+  quiesce?: boolean;
+  /** Commands run on this machine, before the snapshot and as soon as it stands or has failed. */
+  preFreeze?: string;
+  postThaw?: string;
+}
+
+/** Backs up a VM, of a host or in a local folder. Throws as these do. */
+export async function backupVm(
+  ctx: EngineContext,
+  request: HostBackupRequest | BackupRequest,
+  hooks: OperationHooks = {},
+): Promise<BackupResult> {
+  return 'host' in request ? await backupHostVm(ctx, request, hooks) : await backup(ctx, request, hooks);
+}
+
+/**
+ * Backs up a VM of a host as `backupSource` does. A VM that could not be let go is named in `failed`, and loudly.
+ * Throws also USAGE (no such host, several VMs of this name), NOT_FOUND, LOCKED, VM_RUNNING, HOST_KEY_REFUSED.
+ */
+export async function backupHostVm(
+  ctx: EngineContext,
+  request: HostBackupRequest,
+  hooks: OperationHooks = {},
+): Promise<BackupResult> {
+  const { signal } = hooks;
+  const onWarning = hooks.onWarning ?? (() => undefined);
+  if (request.target !== undefined) namedTarget(ctx.config, request.target);
+  const host = await ctx.host(request.host);
+  const vm = chooseVm(await host.listVms(signal), request);
+  const lock = lockVm(ctx, host, vm);
+  try {
+    const { quiesce, preFreeze, postThaw } = request;
+    const frozen = await host.freeze(vm, { quiesce, preFreeze, postThaw, onWarning, signal });
+    const [ended] = await Promise.allSettled([backupSource(ctx, frozen.source, request, hooks)]);
+    const unreleased = await letGo(frozen, vm, host, onWarning);
+    if (ended.status === 'rejected') throw ended.reason;
+    const failed = unreleased === null ? [] : [{ disk: vm.name, error: unreleased }];
+    return { ...ended.value, failed: [...ended.value.failed, ...failed] };
+  } finally {
+    lock.release();
+  }
+}
+
+/** The one VM of a list that is meant. Throws NOT_FOUND, USAGE. */
+export function chooseVm(vms: readonly HostVm[], { host, vm }: { host: string; vm: string }): HostVm {
+  const uuid = vm.toLowerCase();
+  const found = vms.filter((one) => one.name === vm);
+  const named = found.length > 0 ? found : vms.filter((one) => one.uuid === uuid || one.id === vm);
+  const [first, second] = named;
+  if (first === undefined) {
+    const near = nearNames(
+      vm,
+      vms.map(({ name }) => name),
+    );
+    const proposal = near.length === 0 ? `see phd host list ${host}` : `is ${near.join(' or ')} meant?`;
+    throw new PhdError('NOT_FOUND', `host ${host} has no VM ${vm}: ${proposal}`);
+  }
+  if (second !== undefined) {
+    const which = named.map((one) => one.uuid ?? one.id).join(', ');
+    throw new PhdError('USAGE', `host ${host} has ${named.length} VMs named ${vm}: name one by ${which}`);
+  }
+  return first;
+}
+
+/** One process of this home holds a VM still at a time: what a dead one left there may then be cleared away. */
+function lockVm(ctx: EngineContext, host: Host, vm: HostVm): ExclusiveLock {
+  const folder = path.join(ctx.places.stateDir, 'runs');
+  const key = createHash('sha256').update(`${host.config.name}\0${vm.id}`).digest('hex').slice(0, 32);
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw fromErrno(error, `cannot make ${folder}`);
+  }
+  const lock = ExclusiveLock.tryTake(path.join(folder, `host-${key}.lock`));
+  if (lock !== undefined) return lock;
+  throw new PhdError(
+    'LOCKED',
+    `another backup of ${host.config.name}/${vm.name} is running: wait for its end`,
+  );
+}
+
+async function letGo(
+  frozen: FrozenVm,
+  vm: HostVm,
+  host: Host,
+  onWarning: (message: string) => void,
+): Promise<PhdError | null> {
+  try {
+    await frozen.release();
+    return null;
+  } catch (error) {
+    const failure = fromErrno(error, `cannot let go of ${vm.name}`);
+    const words = `${host.config.name}/${escapeText(vm.name)} is still held: ${failure.message}`;
+    onWarning(words);
+    return new PhdError(failure.code, words, { cause: error });
+  }
+}

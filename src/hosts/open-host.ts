@@ -1,0 +1,27 @@
+/** Opens a host of phd.yaml by its type. */
+import { PhdError } from '../errors.ts';
+import type { HostConfig } from '../model/config.ts';
+import type { HostKeyQuestion } from '../storage/open-storage.ts';
+import type { Host } from './host.ts';
+
+/** What a host is opened with; nothing is read before it is asked for. */
+export interface HostAccess {
+  /** Null if phd.yaml names none. Throws CONFIG_INVALID. */
+  password(): Promise<string | null>;
+  /** OpenSSH or PEM private key; null if there is none. Throws CONFIG_INVALID. */
+  privateKey(): Promise<string | null>;
+  /** Null if the key has none. Throws CONFIG_INVALID. */
+  privateKeyPassphrase(): Promise<string | null>;
+  /** Asked once for a host whose key is unknown; without anyone to ask, answer false. */
+  askHostKey(question: HostKeyQuestion): Promise<boolean>;
+  /** Lines for a log, without secrets. */
+  log(text: string): void;
+}
+
+/** Connects when first used, not here. Throws SOURCE_UNSUPPORTED. */
+export async function openHost(config: HostConfig, _access: HostAccess): Promise<Host> {
+  throw new PhdError(
+    'SOURCE_UNSUPPORTED',
+    `host ${config.name}: type ${config.type} cannot be backed up yet`,
+  );
+}
