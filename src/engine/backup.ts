@@ -171,14 +171,15 @@ async function backupClaimed(
       }
       const allFulls = planned.every((one) => one.scan === null);
       const folder = runFolder(run.stamp, vm.vmName, vm.uuid, allFulls);
-      if (planned.length > 0) await storage.makeFolder(folder);
-      for (const [at, one] of planned.entries()) {
-        await attempt(one.source, failed, signal, async () => {
-          // The first was begun when it was scanned.
-          if (at > 0) hooks.beforeDisk?.();
-          result.disks.push(await writeDisk(run, one, folder, existing, watches.get(one.source)));
-        });
-      }
+      await inFolder(storage, folder, planned.length, result, async () => {
+        for (const [at, one] of planned.entries()) {
+          await attempt(one.source, failed, signal, async () => {
+            // The first was begun when it was scanned.
+            if (at > 0) hooks.beforeDisk?.();
+            result.disks.push(await writeDisk(run, one, folder, existing, watches.get(one.source)));
+          });
+        }
+      });
       if (result.disks.length > 0) {
         // Else a restore by name would take the run before, as long as the index counts as young.
         const unlisted = await indexFolder(ctx, storage, folder);
@@ -191,6 +192,24 @@ async function backupClaimed(
   } finally {
     await pool?.close();
     await scratch.remove();
+  }
+}
+
+/** Makes the folder of a run, if anything is to go there; one that got no disk is taken away again. */
+async function inFolder(
+  storage: Storage,
+  folder: string,
+  planned: number,
+  result: BackupResult,
+  work: () => Promise<void>,
+): Promise<void> {
+  if (planned === 0) return;
+  await storage.makeFolder(folder);
+  try {
+    await work();
+  } finally {
+    // Refused where something lies in it, a FULL without its DELTA for one; an empty folder does no harm.
+    if (result.disks.length === 0) await storage.removeFolder(folder).catch(() => undefined);
   }
 }
 

@@ -2,6 +2,7 @@
  * A VM of a host is found, held still, backed up and let go, whatever happens. The host is one in memory, for what counts
  * here is the order of the engine's calls; real kinds of host have tales of their own.
  */
+import { readdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type * as BackupHost from '../../src/engine/backup-host.ts';
 import type * as Library from '../../src/engine/index.ts';
@@ -112,7 +113,9 @@ describe('A VM of a host', () => {
     host.onRead = () => {
       throw new phd.PhdError('TARGET_UNREACHABLE', 'box:22: the line died');
     };
+    const folders = readdirSync(tale.path('one'));
     const { failed } = await phd.backupHostVm(of(host), { host: 'box', vm: 'mail', mode: 'full' });
+    expect(readdirSync(tale.path('one'))).toEqual(folders);
     expect(only(failed).error.code).toBe('TARGET_UNREACHABLE');
     const work = phd.backupHostVm(of(host), { host: 'box', vm: 'mail', codec: 'gzip', target: 99 });
     await expect(work).rejects.toMatchObject({ code: 'USAGE' });
