@@ -53,9 +53,10 @@ export class IndexDb extends OrderReader {
   /** Folders of a target as they were last seen, by name. */
   folderStates(targetNumber: number): Map<string, FolderState> {
     const rows = this.rows(
-      `SELECT f.name, f.modified_ms, f.listed_ms, f.complete AND coalesce(min(a.complete), 1) AS complete,
-         f.skipped, count(a.id) AS archives
-       FROM folders f LEFT JOIN archives a ON a.folder_id = f.id WHERE f.target_number = @targetNumber GROUP BY f.id`,
+      `SELECT f.name, f.modified_ms, f.listed_ms, f.skipped,
+         f.complete AND f.id NOT IN (SELECT folder_id FROM archives WHERE complete = 0) AS complete,
+         (SELECT count(*) FROM archives a WHERE a.folder_id = f.id) AS archives
+       FROM folders f WHERE f.target_number = @targetNumber`,
       { targetNumber },
     );
     return new Map(

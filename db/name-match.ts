@@ -59,6 +59,12 @@ export function nameCondition(
 ): string | undefined {
   const column = `${table}_id`;
   if (match.kind === 'few') {
+    const [id] = match.ids;
+    if (id !== undefined && match.ids.length === 1) {
+      // One name: the index over its archives gives them in order, and the first page ends the walk.
+      values[column] = id;
+      return `a.${column} = @${column}`;
+    }
     values[column] = JSON.stringify(match.ids);
     return `a.${column} IN (SELECT value FROM json_each(@${column}))`;
   }

@@ -13,6 +13,7 @@ import type { Storage, StorageEntry } from '../storage/storage.ts';
 import type { EngineContext } from './context.ts';
 import { formatAge } from './display-text.ts';
 import { withHeaders } from './index-headers.ts';
+import { readShownTime } from './shown-time.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 const MINUTE_MS = 60 * 1000;
@@ -92,7 +93,7 @@ export async function indexFolder(
 ): Promise<PhdError | null> {
   const result = emptyResult(storage.number, storage.name);
   try {
-    await new TargetListing(context, storage, result, {}).listFolder({ name, modifiedMs: null });
+    await new TargetListing(context, storage, result, {}).listFolder(name, null);
     return result.error;
   } catch (error) {
     return fromErrno(error, `cannot list ${storage.place}/${name}`);
@@ -185,23 +186,25 @@ class TargetListing {
 
     const known = this.#context.index.folderStates(this.#storage.number);
     const gone = new Set<string>();
-    const waiting = [...folders];
+    let next = 0;
     const work = async (): Promise<void> => {
-      for (let entry = waiting.shift(); entry !== undefined; entry = waiting.shift()) {
+      for (let entry = folders[next++]; entry !== undefined; entry = folders[next++]) {
         throwIfAborted(this.#options.signal);
         const state = known.get(entry.name);
         if (this.#options.scope !== 'all' && state !== undefined && this.#cannotHaveChanged(entry, state)) {
           this.#result.unchangedFolders++;
           this.#result.archiveCount += state.archiveCount;
           this.#result.strayEntries += state.skipped;
-        } else if (!(await this.listFolder(entry))) {
+        } else if (!(await this.listFolder(entry.name, this.#timeOf(entry).ms))) {
           gone.add(entry.name);
         }
         this.#foldersDone++;
         this.#tell();
       }
     };
-    await Promise.all(Array.from({ length: FOLDERS_AT_ONCE }, work)).finally(() => waiting.splice(0));
+    await Promise.all(Array.from({ length: FOLDERS_AT_ONCE }, work)).finally(() => {
+      next = folders.length;
+    });
     if (root.complete) {
       const present = folders.map((entry) => entry.name).filter((name) => !gone.has(name));
       this.#result.removedFolders = this.#context.index.keepFolders(this.#storage.number, present);
@@ -216,49 +219,55 @@ class TargetListing {
     entry: StorageEntry,
     state: { modifiedMs: number | null; listedMs: number; complete: boolean },
   ): boolean {
-    const { modifiedMs } = entry;
+    const { ms, offByMs } = this.#timeOf(entry);
     return (
       state.complete &&
-      modifiedMs !== null &&
-      modifiedMs === state.modifiedMs &&
-      state.listedMs - modifiedMs > DAY_MS &&
-      this.#context.clock.now().getTime() - modifiedMs > DAY_MS
+      ms !== null &&
+      ms === state.modifiedMs &&
+      state.listedMs - ms > DAY_MS + offByMs &&
+      this.#context.clock.now().getTime() - ms > DAY_MS + offByMs
     );
   }
 
+  /** Time of the folder, and how much it may be off. */
+  #timeOf({ modifiedMs, shownTime }: StorageEntry): { ms: number | null; offByMs: number } {
+    if (modifiedMs !== null || shownTime === undefined) return { ms: modifiedMs, offByMs: 0 };
+    return readShownTime(shownTime, this.#context.clock.now().getTime()) ?? { ms: null, offByMs: 0 };
+  }
+
   /** Lists one folder into the index; false if it is gone. A failure leaves the rows it had. */
-  async listFolder(entry: Pick<StorageEntry, 'name' | 'modifiedMs'>): Promise<boolean> {
+  async listFolder(name: string, modifiedMs: number | null): Promise<boolean> {
     const listedMs = this.#context.clock.now().getTime();
     let listing: Awaited<ReturnType<Storage['list']>>;
     try {
-      listing = await this.#storage.list(entry.name, this.#options.signal);
+      listing = await this.#storage.list(name, this.#options.signal);
     } catch (error) {
-      const failure = fromErrno(error, `cannot list ${this.#storage.place}/${entry.name}`);
+      const failure = fromErrno(error, `cannot list ${this.#storage.place}/${name}`);
       if (failure.code === 'NOT_FOUND') return false;
       if (failure.code === 'CANCELLED' || failure.code === 'TARGET_UNREACHABLE') throw failure;
       this.#fail(failure);
       return true;
     }
     if (!listing.complete) {
-      this.#fail(new PhdError('TARGET_LIED', `the list of ${this.#storage.place}/${entry.name} was cut`));
+      this.#fail(new PhdError('TARGET_LIED', `the list of ${this.#storage.place}/${name} was cut`));
     }
-    const folder = parseFolderName(entry.name);
+    const folder = parseFolderName(name);
     let archives = listing.entries
       .map((one) => listedArchive(one, folder !== undefined))
       .filter((one) => one !== null);
     if (this.#storage.transport === 'vmfs') {
-      const known = this.#context.index.headersIn(this.#storage.number, entry.name);
-      archives = await withHeaders(this.#storage, entry.name, archives, known, this.#options.signal);
+      const known = this.#context.index.headersIn(this.#storage.number, name);
+      archives = await withHeaders(this.#storage, name, archives, known, this.#options.signal);
     }
     const skipped = listing.entries.length - archives.length;
     this.#context.index.recordFolder({
       targetNumber: this.#storage.number,
-      name: entry.name,
-      modifiedMs: entry.modifiedMs,
+      name,
+      modifiedMs,
       listedMs,
       complete: listing.complete,
       skipped,
-      vm: folder?.vm ?? entry.name,
+      vm: folder?.vm ?? name,
       uuid: folder?.uuid ?? '',
       archives,
     });

@@ -40,7 +40,8 @@ export interface MatchContext {
   deadTargets: ReadonlySet<number>;
 }
 
-/** Archives of one page; the newest of them mostly decides. */
+/** Archives of one page: the newest of all mostly decides. */
+const FIRST_PAGE = 2;
 const PAGE = 16;
 /** So many archives that were passed over are named. */
 const NAMED = 3;
@@ -111,9 +112,10 @@ function newestUsable(filter: ArchiveFilter, until: Stamp, line: RestoreLine, co
   let after: { stamp: string; vmId: number; diskId: number; id: number } | undefined;
   const tried = new Set<string>();
   for (;;) {
+    const limit = after === undefined ? FIRST_PAGE : PAGE;
     const page = context.index.listArchives(
       { ...filter, to: until },
-      { limit: PAGE, ...(after === undefined ? {} : { after }) },
+      { limit, ...(after === undefined ? {} : { after }) },
     );
     for (const row of page) {
       const run = runOf(row);
@@ -126,7 +128,7 @@ function newestUsable(filter: ArchiveFilter, until: Stamp, line: RestoreLine, co
       if (passedOver.length < NAMED) passedOver.push(`${row.stamp.replace('T', ' ')}, ${fault}`);
     }
     const last = page.at(-1);
-    if (last === undefined || page.length < PAGE) return { row: null, passedOver };
+    if (last === undefined || page.length < limit) return { row: null, passedOver };
     after = { stamp: last.stamp, vmId: last.vmId, diskId: last.diskId, id: last.id };
   }
 }

@@ -34,10 +34,13 @@ function entryOf(info: FileInfo): StorageEntry | undefined {
   const kind = isFile ? 'file' : info.type === FileType.Directory ? 'folder' : 'other';
   // Only MLSD gives UTC; LIST has neither zone nor (for recent files) a year.
   const time = info.modifiedAt?.getTime();
+  const modifiedMs = time !== undefined && Number.isFinite(time) ? time : null;
+  const { rawModifiedAt } = info;
   return {
     name: info.name,
     kind,
     sizeBytes: isFile ? info.size : 0,
-    modifiedMs: time !== undefined && Number.isFinite(time) ? time : null,
+    modifiedMs,
+    ...(modifiedMs === null && rawModifiedAt !== '' ? { shownTime: rawModifiedAt } : {}),
   };
 }

@@ -21,6 +21,8 @@ export interface StorageEntry {
   sizeBytes: number;
   /** Last change in milliseconds UTC, or null where the target gives none that can be trusted. */
   modifiedMs: number | null;
+  /** Last change as the server words it, without zone; only where `modifiedMs` is null. */
+  shownTime?: string;
 }
 
 export interface Listing {

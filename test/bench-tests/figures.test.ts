@@ -38,7 +38,14 @@ describe('the words of the bench', () => {
   });
 
   it('run everything by default, and only the named parts with --only', () => {
-    expect([...parseOptions([], '/p').parts]).toEqual(['backup', 'restore', 'transport', 'memory', 'index']);
+    expect([...parseOptions([], '/p').parts]).toEqual([
+      'backup',
+      'restore',
+      'transport',
+      'memory',
+      'index',
+      'replication',
+    ]);
     expect([...parseOptions(['--only', 'index'], '/p').parts]).toEqual(['index']);
     expect(() => parseOptions(['--only', 'speed'], '/p')).toThrow('--only speed');
     expect(() => parseOptions(['--runs', '0'], '/p')).toThrow('--runs 0');

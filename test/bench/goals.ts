@@ -3,6 +3,7 @@ import { type InPlaceFigures, JOBS } from './archive-round.ts';
 import type { BrowseResult } from './browse-lists.ts';
 import type { GrowthRow } from './growth.ts';
 import type { FilterResult } from './name-filter.ts';
+import { IDLE_PASS, IDLE_PASS_PROGRAM, type IdlePassResult } from './replication-pass.ts';
 import { median, type Samples } from './samples.ts';
 import { TRANSPORT_JOB } from './transport.ts';
 
@@ -12,7 +13,7 @@ export interface Verdict {
   limit: string;
   /** null: could not be measured. */
   reached: number | null;
-  unit: '' | ' MiB' | ' ms';
+  unit: '' | ' MiB' | ' ms' | ' s';
   isMet: boolean | null;
   /** Why it could not be measured; empty if it was. */
   why: string;
@@ -40,6 +41,7 @@ const IN_PLACE_AT_MOST = 1.1;
 const MEMORY_AT_MOST_BYTES = 256 * 1024 ** 2;
 const FILTER_AT_MOST_MS = 50;
 const STEP_AT_MOST_MS = 10;
+const IDLE_PASS_AT_MOST_SECONDS = 2;
 
 /** Ratios of medians for the jobs that were run. */
 export function ratioVerdicts(samples: Samples, jobs: ReadonlySet<string>): Verdict[] {
@@ -113,6 +115,22 @@ export function browseVerdicts({ rows }: BrowseResult): Verdict[] {
       '',
     ),
     verdict('letter of a filter in a list, worst', FILTER_AT_MOST_MS, worst(isLetter), ' ms', ''),
+  ];
+}
+
+/** The pass that finds nothing to do: how long it takes, and whether it opened any archive. */
+export function idlePassVerdicts(pass: IdlePassResult, samples: Samples): Verdict[] {
+  const found = samples.find(IDLE_PASS, IDLE_PASS_PROGRAM);
+  const what = `${IDLE_PASS}: ${pass.lineCount} lines, ${pass.archiveCount} archives`;
+  return [
+    verdict(
+      `${what}, median`,
+      IDLE_PASS_AT_MOST_SECONDS,
+      found?.medianSeconds ?? null,
+      ' s',
+      'every pass failed',
+    ),
+    verdict(`${what}, archives opened`, 0, pass.archivesRead, '', ''),
   ];
 }
 

@@ -9,7 +9,14 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { JOBS, runRound } from './archive-round.ts';
 import { BLOCK_BYTES, makeBenchDisk, putState } from './disk-image.ts';
-import { browseVerdicts, filterVerdict, inPlaceVerdicts, memoryVerdict, ratioVerdicts } from './goals.ts';
+import {
+  browseVerdicts,
+  filterVerdict,
+  idlePassVerdicts,
+  inPlaceVerdicts,
+  memoryVerdict,
+  ratioVerdicts,
+} from './goals.ts';
 import { measureGrowth } from './growth.ts';
 import { measureIndexing } from './index-targets.ts';
 import { runOrThrow } from './measure.ts';
@@ -17,6 +24,7 @@ import { measureNameFilter } from './name-filter.ts';
 import { type BenchOptions, parseOptions, USAGE } from './options.ts';
 import { PeerPrograms } from './peer-programs.ts';
 import { drawGrowth } from './plot.ts';
+import { measureIdlePass } from './replication-pass.ts';
 import { type BenchResults, describeMachine, printReport } from './report.ts';
 import { Samples } from './samples.ts';
 import { TRANSPORT_JOB, transportRound } from './transport.ts';
@@ -131,6 +139,12 @@ async function bench(options: BenchOptions, folder: string): Promise<BenchResult
     await runPart('name filter', samples, async () => {
       results.filter = measureNameFilter(folder, options.rowCount);
       results.verdicts.push(filterVerdict(results.filter), ...browseVerdicts(results.filter.browse));
+    });
+  }
+  if (parts.has('replication')) {
+    await runPart('replication', samples, async () => {
+      const pass = await measureIdlePass(folder, options.passArchiveCount, options.runs, samples);
+      results.verdicts.push(...idlePassVerdicts(pass, samples));
     });
   }
   results.measured = samples.all();

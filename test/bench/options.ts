@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 
-export const PARTS = ['backup', 'restore', 'transport', 'memory', 'index'] as const;
+export const PARTS = ['backup', 'restore', 'transport', 'memory', 'index', 'replication'] as const;
 export type Part = (typeof PARTS)[number];
 
 export interface BenchOptions {
@@ -22,6 +22,8 @@ export interface BenchOptions {
   archiveCount: number;
   /** Archives in the index that is filtered. */
   rowCount: number;
+  /** Archives on the target of the replication pass. */
+  passArchiveCount: number;
 }
 
 export const USAGE = `npm run bench -- [options]
@@ -33,6 +35,7 @@ export const USAGE = `npm run bench -- [options]
   --quick          256M disk, one run, growth 64M,256M, sparse 64G, small indexes
   --archives N     archives on each target of the index bench (20000)
   --rows N         archives in the index that is filtered (1000000)
+  --pass N         archives on the target of the replication pass (100000)
   --folder DIR     where images and archives lie meanwhile (the user's cache folder)
   --json FILE      results (dist/bench.json); the plot lies beside it as .svg`;
 
@@ -57,14 +60,31 @@ export function parseOptions(words: readonly string[], projectFolder: string): B
       sparse: { type: 'string' },
       archives: { type: 'string' },
       rows: { type: 'string' },
+      pass: { type: 'string' },
       folder: { type: 'string' },
       json: { type: 'string' },
       quick: { type: 'boolean', default: false },
     },
   });
   const usual = values.quick
-    ? { size: '256M', runs: '1', sizes: '64M,256M', sparse: '64G', archives: '600', rows: '20000' }
-    : { size: '1G', runs: '3', sizes: '1G,4G,16G', sparse: '2T', archives: '20000', rows: '1000000' };
+    ? {
+        size: '256M',
+        runs: '1',
+        sizes: '64M,256M',
+        sparse: '64G',
+        archives: '600',
+        rows: '20000',
+        pass: '2000',
+      }
+    : {
+        size: '1G',
+        runs: '3',
+        sizes: '1G,4G,16G',
+        sparse: '2T',
+        archives: '20000',
+        rows: '1000000',
+        pass: '100000',
+      };
   const parts = values.only?.split(',') ?? PARTS;
   for (const part of parts) {
     if (!(PARTS as readonly string[]).includes(part)) {
@@ -81,6 +101,7 @@ export function parseOptions(words: readonly string[], projectFolder: string): B
     sparseBytes: parseSize(values.sparse ?? usual.sparse),
     archiveCount: wholeNumber(values.archives ?? usual.archives, '--archives'),
     rowCount: wholeNumber(values.rows ?? usual.rows, '--rows'),
+    passArchiveCount: wholeNumber(values.pass ?? usual.pass, '--pass'),
   };
 }
 

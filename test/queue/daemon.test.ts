@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
@@ -104,21 +104,6 @@ describe('the daemon', () => {
     expect(await ok('daemon', 'stop')).toBe('daemon stopped\n');
     expect(queue.isDaemonRunning()).toBe(false);
     expect(await ok('daemon', 'stop')).toBe('no daemon runs\n');
-  });
-
-  it('of four started at once is one, which runs every job once', async () => {
-    for (let n = 0; n < 6; n++) await ok('verify', archive, '--background');
-    const daemons: ChildProcess[] = [];
-    const runs = [1, 2, 3, 4].map(() =>
-      tale.phd(['daemon', 'run'], { onStart: (child) => daemons.push(child) }),
-    );
-    const first = await Promise.race(runs);
-    expect(first.status).toBe(5);
-    for (const job of queue.db.jobs({}, { limit: 6 })) await untilState(job.id, 'done');
-    expect(queue.db.jobs().map(({ id }) => queue.db.attempts(id).length)).toEqual([1, 1, 1, 1, 1, 1]);
-    for (const daemon of daemons) daemon.kill('SIGTERM');
-    const statuses = (await Promise.all(runs)).map(({ status }) => status);
-    expect(statuses.sort()).toEqual([0, 5, 5, 5]);
   });
 
   it('prints a unit for systemd with the paths of this installation', async () => {
