@@ -71,6 +71,33 @@ export function backupDefaultsMenu({ target, codec, fullOffline }: BackupWords):
   };
 }
 
+export const HOST_MENU: Menu = {
+  id: 'host',
+  title: 'Host',
+  entries: [
+    { key: 'v', id: 'vms', label: 'VMs', help: 'list its VMs: the test of a host; Enter backs one up' },
+    { key: 'e', id: 'edit', label: 'Edit', help: 'change its settings, one after the other' },
+    { key: 'x', id: 'remove', label: 'Remove', help: 'take it out of the configuration; archives stay' },
+    QUIT,
+  ],
+};
+
+export const HOST_TYPE_MENU: Menu = {
+  id: 'host-type',
+  title: 'What kind of machine is it?',
+  entries: [
+    { key: 'e', id: 'esx', label: 'ESX host', help: 'VMs, over SSH and its own commands' },
+    { key: 'x', id: 'xen', label: 'XenServer or XCP-ng', help: 'VMs, over XenAPI' },
+    {
+      key: 'd',
+      id: 'device',
+      label: 'Machine with disks',
+      help: 'block devices, over SSH or of this machine',
+    },
+    QUIT,
+  ],
+};
+
 /** As the help and the printed keys show them. */
 export const ENCRYPTION_MENU: Menu = encryptionMenu({ hasSystem: true, hasMaster: true, isOn: false });
 export const BACKUP_DEFAULTS_MENU: Menu = backupDefaultsMenu({ target: '', codec: '', fullOffline: '' });

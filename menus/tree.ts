@@ -1,5 +1,5 @@
 /** The whole menu tree. Flows in screens/ do what the entries say; nothing else knows a key of a menu. */
-import { BACKUP_DEFAULTS_MENU, ENCRYPTION_MENU } from './configuration-menus.ts';
+import { BACKUP_DEFAULTS_MENU, ENCRYPTION_MENU, HOST_MENU, HOST_TYPE_MENU } from './configuration-menus.ts';
 import { LOOK_MENU } from './look-menu.ts';
 import type { Menu, MenuEntry } from './menu.ts';
 import { LOCATION_MENU, STUB_MENU, VMX_MENU } from './restore-menus.ts';
@@ -239,6 +239,7 @@ export const CONFIGURATION_MENU: Menu = {
   title: 'Configuration',
   entries: [
     { key: 't', id: 'targets', label: 'Targets', help: 'list of targets; test and speed test of one' },
+    { key: 'm', id: 'hosts', label: 'Hosts', help: 'machines whose VMs are backed up' },
     { key: 'd', id: 'datastores', label: 'Datastores', help: 'folders in which virtual disks live' },
     { key: 'e', id: 'encryption', label: 'Encryption', help: 'passphrases, and whether backups use them' },
     { key: 'b', id: 'backup', label: 'Backup defaults', help: 'target, codec, what when a FULL is gone' },
@@ -368,7 +369,7 @@ export const TRANSPORT_MENU: Menu = {
 
 export const AUTHENTICATION_MENU: Menu = {
   id: 'authentication',
-  title: 'How does the SSH server know you?',
+  title: 'How does the server know you?',
   entries: [
     { key: 'p', id: 'password', label: 'By a password', help: 'kept in a file of mode 0600' },
     { key: 'k', id: 'key', label: 'By a private key', help: 'a file of this host' },
@@ -388,6 +389,8 @@ export const ALL_MENUS: readonly Menu[] = [
   LOCKS_MENU,
   CONFIGURATION_MENU,
   TARGET_MENU,
+  HOST_MENU,
+  HOST_TYPE_MENU,
   ENCRYPTION_MENU,
   BACKUP_DEFAULTS_MENU,
   LOOK_MENU,

@@ -1,11 +1,19 @@
 /** Backup of one VM: which, how, where to; then as a job of its own, watched or in the background. */
-import type { BackupPreview, VmFolder } from '../../src/engine/backup-preview.ts';
-import { formatBytes, formatCount } from '../../src/engine/display-text.ts';
+import type { EngineContext } from '../../src/engine/context.ts';
+import { formatCount } from '../../src/engine/display-text.ts';
 import { fromErrno, PhdError } from '../../src/errors.ts';
 import type { Requests } from '../../src/queue/request.ts';
 import type { Desk } from '../desk.ts';
 import type { ListAction } from '../dialogue.ts';
-import type { Mark } from '../frame.ts';
+import {
+  type BackupSource,
+  type Fact,
+  fact,
+  factsOfSource,
+  openSource,
+  pickVm,
+  requestOfSource,
+} from './backup-source.ts';
 import { rowSource } from './restore/sources.ts';
 import { tellFailure } from './tell-failure.ts';
 
@@ -18,7 +26,7 @@ interface Target {
 }
 
 interface Draft {
-  preview: BackupPreview;
+  source: BackupSource;
   targets: readonly Target[];
   target: Target;
   mode: Mode;
@@ -42,81 +50,38 @@ const OPTIONS: readonly ListAction[] = [
   { key: 'e', id: 'encrypt', footer: 'encrypt', help: 'encrypt the archives: on or off' },
 ];
 
+const QUIESCE: ListAction = {
+  key: 'f',
+  id: 'quiesce',
+  footer: 'flush',
+  help: 'ask the guest to flush its file systems first: on or off',
+};
+
 export async function backup(desk: Desk): Promise<void> {
   for (;;) {
-    const folder = await pickVm(desk);
-    if (folder === undefined) return;
-    const draft = await tellFailure(desk, 'This cannot be backed up', () => draftOf(desk, folder));
-    if (draft === undefined) continue;
-    const isOver = await confirmBackup(desk, draft);
-    if (isOver) return;
+    const picked = await pickVm(desk);
+    if (picked === undefined) return;
+    const source = await tellFailure(desk, 'This cannot be backed up', () => openSource(desk, picked));
+    if (source !== undefined && (await backupOf(desk, source))) return;
   }
 }
 
-/** VMs on all volumes; any other folder may be walked to. */
-async function pickVm(desk: Desk): Promise<string | undefined> {
-  const { config } = await desk.context();
-  const found = await desk.dialogue.busy('Looking for VMs', async (signal, say) => {
-    say('looking at the datastores');
-    const { findVmFolders } = await import('../../src/engine/backup-preview.ts');
-    return await findVmFolders(config.datastores, signal);
-  });
-  if (found === undefined) return undefined;
-  const [fault] = found.faults;
-  if (fault !== undefined) desk.dialogue.notice(fault, 'warning');
-  for (;;) {
-    const answer = await desk.dialogue.list<VmFolder>({
-      title: 'Back up which VM',
-      source: rowSource(
-        found.folders,
-        ({ path }) => path,
-        ({ path }) => path,
-      ),
-      idOf: ({ path }) => path,
-      columns: [
-        { title: 'VM folder', columns: 0, text: ({ name }) => name },
-        { title: 'Volume', columns: 28, text: ({ volume }) => volume },
-      ],
-      actions: [{ key: 'o', id: 'other', footer: 'other folder', help: 'a folder anywhere else' }],
-      empty:
-        config.datastores.length === 0
-          ? 'No datastore is set up: O takes any folder.'
-          : 'No VM on the datastores: O takes any folder.',
-    });
-    if (answer === undefined || answer.kind === 'quit') return undefined;
-    if (answer.kind === 'row') return answer.row.path;
-    const other = await pickOther(desk, config.datastores);
-    if (other === 'quit') return undefined;
-    if (other !== undefined) return other;
-  }
+/** True when a job was made or the person leaves for the menu before; false goes back to the list of VMs. */
+export async function backupOf(desk: Desk, source: BackupSource): Promise<boolean> {
+  const draft = await tellFailure(desk, 'This cannot be backed up', async () =>
+    draftOf(await desk.context(), source),
+  );
+  return draft !== undefined && (await confirmBackup(desk, draft));
 }
 
-async function pickOther(desk: Desk, datastores: readonly string[]): Promise<string | 'quit' | undefined> {
-  const { listVolumes } = await import('../../src/engine/volumes.ts');
-  const { pickFolder, pickVolume } = await import('./restore/place.ts');
-  const volume = await pickVolume(desk, await listVolumes(datastores));
-  if (volume === undefined || volume === 'quit') return volume;
-  return await pickFolder(desk, volume, { proposed: '', verb: 'Back up' });
-}
-
-async function draftOf(desk: Desk, folder: string): Promise<Draft | undefined> {
-  const context = await desk.context();
-  const { backup: defaults, encryption, targets: all } = context.config;
+/** With the defaults of the configuration. Throws CONFIG_INVALID. */
+function draftOf({ config }: EngineContext, source: BackupSource): Draft {
+  const { backup: defaults, encryption, targets: all } = config;
   const targets = all.filter(({ readOnly }) => !readOnly).sort((a, b) => a.number - b.number);
   const target = targets.find(({ number }) => number === defaults.target) ?? targets[0];
   if (target === undefined) throw new PhdError('CONFIG_INVALID', 'every target is read only: change one');
-  const preview = await desk.dialogue.busy('Looking at the VM', async (_signal, say) => {
-    say(folder);
-    const { previewBackup } = await import('../../src/engine/backup-preview.ts');
-    return await previewBackup(context, folder);
-  });
-  if (preview === undefined) return undefined;
-  if (preview.disks.length === 0) {
-    const [first] = preview.refused;
-    throw new PhdError('SOURCE_UNSUPPORTED', first?.reason ?? `${folder} holds no disk`);
-  }
   return {
-    preview,
+    source,
     targets,
     target,
     mode: 'auto',
@@ -124,12 +89,6 @@ async function draftOf(desk: Desk, folder: string): Promise<Draft | undefined> {
     isEncrypted: defaults.encrypt,
     hasPassphrase: encryption.system !== null,
   };
-}
-
-interface Fact {
-  label: string;
-  text: string;
-  mark: Mark;
 }
 
 /** True when a job was made or the person leaves for the menu before; false goes back to the list. */
@@ -149,7 +108,7 @@ async function confirmBackup(desk: Desk, draft: Draft): Promise<boolean> {
         { key: 'r', id: 'now', label: 'Back up now, and watch it' },
         { key: 's', id: 'background', label: 'Submit to the background' },
       ],
-      actions: OPTIONS,
+      actions: 'host' in draft.source ? [...OPTIONS, QUIESCE] : OPTIONS,
       empty: '',
     });
     if (answer === undefined) return false;
@@ -159,6 +118,8 @@ async function confirmBackup(desk: Desk, draft: Draft): Promise<boolean> {
     else if (answer.id === 'mode') draft.mode = after(MODES, draft.mode);
     else if (answer.id === 'codec') draft.codec = after(CODECS, draft.codec);
     else if (answer.id === 'encrypt') turnEncryption(desk, draft);
+    else if (answer.id === 'quiesce' && 'host' in draft.source)
+      draft.source.isQuiesced = !draft.source.isQuiesced;
     else {
       const isQueued = await tellFailure(desk, 'Not queued', () => start(desk, draft, answer.id === 'now'));
       if (isQueued) return true;
@@ -191,16 +152,9 @@ async function pickTarget(desk: Desk, { targets, target }: Draft): Promise<Targe
   return answer?.kind === 'row' ? answer.row : undefined;
 }
 
-function factsOf({ preview, target, mode, codec, isEncrypted }: Draft): Fact[] {
-  const fact = (label: string, text: string, mark: Mark = 'plain'): Fact => ({ label, text, mark });
+function factsOf({ source, target, mode, codec, isEncrypted }: Draft): Fact[] {
   return [
-    fact('VM', preview.displayName),
-    fact('Folder', preview.folder),
-    ...preview.disks.map(({ name, scsiId, sizeBytes }) =>
-      fact(`Disk ${scsiId}`, `${name}, ${formatBytes(sizeBytes)}`),
-    ),
-    ...preview.refused.map(({ reason }) => fact('Left out', reason, 'bad')),
-    ...preview.notices.map((text) => fact('Note', text, 'warning')),
+    ...factsOfSource(source),
     fact('Target', `${target.number} ${target.name}`),
     fact('Mode', MODE_WORDS[mode]),
     fact('Codec', codec === 'lzop' ? 'lzop: quick, proved by its DELTA only' : codec),
@@ -216,7 +170,7 @@ async function start(desk: Desk, draft: Draft, isWatched: boolean): Promise<bool
     import('../../src/queue/start-now.ts'),
   ]);
   const request: Requests['backup'] = {
-    folder: draft.preview.folder,
+    ...requestOfSource(draft.source),
     target: draft.target.number,
     mode: draft.mode,
     codec: draft.codec,

@@ -13,6 +13,7 @@ export async function configuration(desk: Desk): Promise<void> {
     at = chosen;
     await tellFailure(desk, 'That did not work', async () => {
       if (chosen === 'targets') await (await import('./targets.ts')).targets(desk);
+      if (chosen === 'hosts') await (await import('./hosts.ts')).hosts(desk);
       if (chosen === 'datastores') await (await import('./datastores.ts')).datastores(desk);
       if (chosen === 'encryption') await (await import('./encryption.ts')).encryption(desk);
       if (chosen === 'backup') await (await import('./backup-defaults.ts')).backupDefaults(desk);

@@ -1,9 +1,9 @@
 /** What has to be known of a target, asked one after the other, and its test. */
 import { AUTHENTICATION_MENU, TRANSPORT_MENU } from '../../menus/tree.ts';
-import type { TargetChange } from '../../src/engine/configuration.ts';
+import type { SettingsChange } from '../../src/engine/configuration.ts';
 import type { Desk } from '../desk.ts';
-import type { AskSpec, Line } from '../dialogue.ts';
-import { askSteps, type Step } from './steps.ts';
+import type { Line } from '../dialogue.ts';
+import { askSteps, lineAsker, SECRET_WORDS, type Step, textFault, wholeFault } from './steps.ts';
 
 /** Answers as they are typed; settings of phd.yaml once all are given. */
 export interface TargetAnswers {
@@ -38,18 +38,12 @@ export const NEW_TARGET: TargetAnswers = {
   hasTls: false,
 };
 
-const SECRET_WORDS = 'It is kept in a file of its own that only you can read. Empty: as it was, or none.';
 const NAMES = { vmfs: 'local', ftp: 'ftp', ssh: 'ssh' };
 
 /** Fills in the answers; false if the person went back. `taken` are numbers of other targets. */
 export function askTarget(desk: Desk, answers: TargetAnswers, taken: ReadonlySet<number>): Promise<boolean> {
   const title = 'Target';
-  const line = async (spec: Omit<AskSpec, 'title'>, keep: (text: string) => void): Promise<boolean> => {
-    const text = await desk.dialogue.ask({ title, ...spec });
-    // Blanks at the ends of a secret are part of it.
-    if (text !== undefined) keep(spec.isSecret ? text : text.trim());
-    return text !== undefined;
-  };
+  const line = lineAsker(desk, title);
   const isRemote = ({ transport }: TargetAnswers): boolean => transport !== 'vmfs';
   const steps: Step<TargetAnswers>[] = [
     {
@@ -187,20 +181,20 @@ export function askTarget(desk: Desk, answers: TargetAnswers, taken: ReadonlySet
 export async function settingsOf(
   desk: Desk,
   answers: TargetAnswers,
-): Promise<TargetChange & { number: number }> {
+): Promise<SettingsChange & { number: number }> {
   const { number, name, transport, path } = answers;
   if (transport === 'vmfs') return { number, name, transport, path };
   const { places } = await desk.queue();
-  const { keepTargetSecret } = await import('../../src/engine/configuration.ts');
+  const { keepSecret } = await import('../../src/engine/configuration.ts');
   const { host, port, user, password, privateKeyFile, keyPassphrase, hasTls } = answers;
-  const secret: TargetChange = usesKey(answers) ? { privateKeyFile } : {};
+  const secret: SettingsChange = usesKey(answers) ? { privateKeyFile } : {};
   if (usesKey(answers) && keyPassphrase !== '') {
-    secret.privateKeyPassphraseFile = await keepTargetSecret(places, `target${number}-key`, keyPassphrase);
+    secret.privateKeyPassphraseFile = await keepSecret(places, `target${number}-key`, keyPassphrase);
   }
   if (!usesKey(answers) && password !== '') {
-    secret.passwordFile = await keepTargetSecret(places, `target${number}`, password);
+    secret.passwordFile = await keepSecret(places, `target${number}`, password);
   }
-  const tls: TargetChange = transport === 'ftp' ? { tls: hasTls ? 'explicit' : 'none' } : {};
+  const tls: SettingsChange = transport === 'ftp' ? { tls: hasTls ? 'explicit' : 'none' } : {};
   return { number, name, transport, host, port: Number(port), user, ...secret, path, ...tls };
 }
 
@@ -230,15 +224,6 @@ export async function showTargetTest(desk: Desk, number: number): Promise<boolea
 
 function usesKey({ transport, authentication }: TargetAnswers): boolean {
   return transport === 'ssh' && authentication === 'key';
-}
-
-function textFault(text: string): string | undefined {
-  return text.trim() === '' ? 'this must not be empty' : undefined;
-}
-
-function wholeFault(text: string, to: number): string | undefined {
-  const isGood = /^\d{1,5}$/.test(text.trim()) && Number(text) >= 1 && Number(text) <= to;
-  return isGood ? undefined : `expected a whole number 1 to ${to}`;
 }
 
 function numberFault(text: string, taken: ReadonlySet<number>): string | undefined {

@@ -1,21 +1,15 @@
 /** `phd target list|add|edit|remove|test|speed-test`. Secrets are named by their source; none is taken on the command line. */
-import { type Command, Option } from 'commander';
-import type { TargetChange } from '../engine/configuration.ts';
+import type { Command } from 'commander';
+import type { SettingsChange } from '../engine/configuration.ts';
 import { formatAge, formatBytes } from '../engine/display-text.ts';
 import { PhdError } from '../errors.ts';
 import type { TargetConfig } from '../model/config.ts';
 import { type Cli, parseWhole } from './cli.ts';
 import { openProgress } from './progress.ts';
+import { ACCESS_SETTINGS, addSettings, changeOf, type Setting } from './settings-options.ts';
 import { printTable } from './table.ts';
 
-/** Settings by their option: key in phd.yaml, placeholder, meaning, kind of value. */
-const SETTINGS: {
-  flag: string;
-  key: string;
-  value: string;
-  help: string;
-  kind: 'text' | 'number' | 'switch';
-}[] = [
+const SETTINGS: Setting[] = [
   { flag: 'name', key: 'name', value: '<name>', help: 'name for people', kind: 'text' },
   { flag: 'transport', key: 'transport', value: '<transport>', help: 'vmfs, ftp or ssh', kind: 'text' },
   {
@@ -28,62 +22,7 @@ const SETTINGS: {
   { flag: 'host', key: 'host', value: '<host>', help: 'name or address', kind: 'text' },
   { flag: 'port', key: 'port', value: '<port>', help: 'default: 21 for ftp, 22 for ssh', kind: 'number' },
   { flag: 'user', key: 'user', value: '<user>', help: 'user on the host', kind: 'text' },
-  {
-    flag: 'password-file',
-    key: 'passwordFile',
-    value: '<file>',
-    help: 'password: file of mode 0600,',
-    kind: 'text',
-  },
-  {
-    flag: 'password-env',
-    key: 'passwordEnv',
-    value: '<name>',
-    help: 'or environment variable,',
-    kind: 'text',
-  },
-  {
-    flag: 'password-command',
-    key: 'passwordCommand',
-    value: '<command>',
-    help: 'or command that prints it',
-    kind: 'text',
-  },
-  {
-    flag: 'private-key-file',
-    key: 'privateKeyFile',
-    value: '<file>',
-    help: 'OpenSSH or PEM, mode 0600',
-    kind: 'text',
-  },
-  {
-    flag: 'private-key-passphrase-file',
-    key: 'privateKeyPassphraseFile',
-    value: '<file>',
-    help: 'its passphrase: file of mode 0600,',
-    kind: 'text',
-  },
-  {
-    flag: 'private-key-passphrase-env',
-    key: 'privateKeyPassphraseEnv',
-    value: '<name>',
-    help: 'or environment variable,',
-    kind: 'text',
-  },
-  {
-    flag: 'private-key-passphrase-command',
-    key: 'privateKeyPassphraseCommand',
-    value: '<command>',
-    help: 'or command that prints it',
-    kind: 'text',
-  },
-  {
-    flag: 'known-hosts-file',
-    key: 'knownHostsFile',
-    value: '<file>',
-    help: 'OpenSSH known_hosts; accepted keys are kept there',
-    kind: 'text',
-  },
+  ...ACCESS_SETTINGS,
   { flag: 'tls', key: 'tls', value: '<tls>', help: 'of ftp: none or explicit (none)', kind: 'text' },
   {
     flag: 'tls-pin',
@@ -160,7 +99,7 @@ export function registerTarget(program: Command, cli: Cli): void {
     .addHelpText('after', EXAMPLES)
     .action(async (text: string, options: Record<string, string>) => {
       const number = parseWhole(text, 'number', 1, 9999);
-      const settings = changeOf(options);
+      const settings = changeOf(SETTINGS, options);
       requireSettings(settings);
       const { addTarget, openPlaces } = await import('../engine/configuration.ts');
       await addTarget(await openPlaces(cli.env), { number, ...settings });
@@ -172,16 +111,13 @@ export function registerTarget(program: Command, cli: Cli): void {
     .argument('<number>', '1 to 9999, as phd target list shows it')
     .action(async (text: string, options: Record<string, string>) => {
       const number = parseWhole(text, 'number', 1, 9999);
-      const change = changeOf(options);
+      const change = changeOf(SETTINGS, options);
       if (Object.keys(change).length === 0) throw new PhdError('USAGE', 'target edit: no setting is given');
       const { editTarget, openPlaces } = await import('../engine/configuration.ts');
       await editTarget(await openPlaces(cli.env), number, change);
       cli.print(`target ${number} is changed`);
     });
-  for (const { flag, value, help } of SETTINGS) {
-    add.addOption(new Option(`--${flag} ${value}`, help));
-    edit.addOption(new Option(`--${flag} ${value}`, help));
-  }
+  for (const command of [add, edit]) addSettings(command, SETTINGS);
   target
     .command('remove')
     .description('take a target out of the configuration; its archives stay')
@@ -248,22 +184,8 @@ function registerTests(target: Command, cli: Cli): void {
     });
 }
 
-/** Options (camel case, as the parser gives them) as settings of phd.yaml. Throws USAGE. */
-function changeOf(options: Record<string, string>): TargetChange {
-  const change: TargetChange = {};
-  for (const { flag, key, kind } of SETTINGS) {
-    const text = options[flag.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())];
-    if (text === undefined) continue;
-    if (text === '' && key !== 'path') change[key] = null;
-    else if (kind === 'number') change[key] = parseWhole(text, `--${flag}`, 0, Number.MAX_SAFE_INTEGER);
-    else if (kind === 'switch') change[key] = parseSwitch(text, flag);
-    else change[key] = text;
-  }
-  return change;
-}
-
 /** Throws USAGE with all that a new target lacks. */
-function requireSettings(settings: TargetChange): void {
+function requireSettings(settings: SettingsChange): void {
   const { transport } = settings;
   const needed = [
     'name',
@@ -273,12 +195,6 @@ function requireSettings(settings: TargetChange): void {
   ];
   const missing = needed.filter((key) => !(key in settings)).map((key) => `--${key}`);
   if (missing.length > 0) throw new PhdError('USAGE', `target add: ${missing.join(', ')} missing`);
-}
-
-function parseSwitch(text: string, flag: string): boolean {
-  if (text !== 'true' && text !== 'false')
-    throw new PhdError('USAGE', `--${flag} ${text}: expected true or false`);
-  return text === 'true';
 }
 
 async function listTargets(cli: Cli, isJson: boolean): Promise<void> {

@@ -9,6 +9,8 @@ import { type ConfigText, configSchema, type HostText, type TargetText } from '.
 import { unknownKeys } from './unknown-keys.ts';
 
 export const CONFIG_NAME = 'phd.yaml';
+/** Where accepted host keys are kept unless an entry names its own file. */
+const KNOWN_HOSTS = 'known_hosts';
 const MAX_CONFIG_BYTES = 1024 * 1024;
 
 /** Path of the configuration file in these places. */
@@ -148,7 +150,7 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
     password: source(one, 'password', `targets[${at}]`),
     privateKeyFile: resolved(one.privateKeyFile),
     privateKeyPassphrase: source(one, 'privateKeyPassphrase', `targets[${at}]`),
-    knownHostsFile: resolved(one.knownHostsFile),
+    knownHostsFile: resolved(one.knownHostsFile ?? (one.transport === 'ssh' ? KNOWN_HOSTS : undefined)),
     tls: one.tls,
     tlsPin: one.tlsPin ?? null,
     legacyAlgorithms: one.legacyAlgorithms,
@@ -168,7 +170,7 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
     password: source(one, 'password', `hosts[${at}]`),
     privateKeyFile: resolved(one.privateKeyFile),
     privateKeyPassphrase: source(one, 'privateKeyPassphrase', `hosts[${at}]`),
-    knownHostsFile: resolved(one.knownHostsFile),
+    knownHostsFile: resolved(one.knownHostsFile ?? (one.type === 'xen' ? undefined : KNOWN_HOSTS)),
     tlsPin: one.tlsPin ?? null,
     legacyAlgorithms: one.legacyAlgorithms,
     timeoutMs: one.timeoutSeconds * 1000,

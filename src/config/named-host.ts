@@ -6,9 +6,14 @@ import type { Config, HostConfig } from '../model/config.ts';
 export function namedHost({ file, hosts }: Pick<Config, 'file' | 'hosts'>, name: string): HostConfig {
   const host = hosts.find((one) => one.name === name);
   if (host !== undefined) return host;
-  const known = hosts.map((one) => one.name).join(', ');
-  throw new PhdError(
-    'USAGE',
-    `there is no host ${name} in ${file}; ${known === '' ? 'its list hosts: is empty' : `it has ${known}`}`,
+  throw noSuchHost(
+    file,
+    hosts.map((one) => one.name),
+    name,
   );
+}
+
+export function noSuchHost(file: string, names: readonly string[], name: string): PhdError {
+  const words = names.length === 0 ? 'it has none: phd host add makes one' : `it has ${names.join(', ')}`;
+  return new PhdError('USAGE', `there is no host ${name} in ${file}; ${words}`);
 }

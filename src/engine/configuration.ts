@@ -32,8 +32,8 @@ import type {
 
 export type PassphraseKind = 'system' | 'master';
 
-/** Settings of a target as they stand in phd.yaml; null removes one. */
-export type TargetChange = Record<string, string | number | boolean | null>;
+/** Settings of a target or host as they stand in phd.yaml; null removes one. */
+export type SettingsChange = Record<string, string | number | boolean | string[] | null>;
 
 /** Chooses and makes the folders of the program. */
 export async function openPlaces(env: NodeJS.ProcessEnv): Promise<Places> {
@@ -99,7 +99,7 @@ export async function setSetting(places: Places, key: string, yamlText: string |
 }
 
 /** Adds a target. Throws EXISTS if its number is taken, CONFIG_INVALID. */
-export async function addTarget(places: Places, target: TargetChange & { number: number }): Promise<void> {
+export async function addTarget(places: Places, target: SettingsChange & { number: number }): Promise<void> {
   await editConfig(configFileOf(places), (document) => {
     const node = document.get('targets');
     if (targetNode(node, target.number) !== undefined) {
@@ -138,7 +138,7 @@ const LAST_TEXT = `
  */
 export async function beginConfiguration(
   places: Places,
-  target: TargetChange & { number: number },
+  target: SettingsChange & { number: number },
 ): Promise<string> {
   const file = configFileOf(places);
   if ((await readConfigText(file)) !== '') {
@@ -155,8 +155,8 @@ export async function beginConfiguration(
   return file;
 }
 
-/** Keeps a secret of a target in a file of its own (0600); returns its name as phd.yaml gives it. Throws IO. */
-export async function keepTargetSecret(places: Places, file: string, secret: string): Promise<string> {
+/** Keeps a secret of a target or host in a file of its own (0600); returns its name as phd.yaml gives it. Throws IO. */
+export async function keepSecret(places: Places, file: string, secret: string): Promise<string> {
   const name = path.join('secrets', file);
   await mkdir(path.join(places.configDir, 'secrets'), { recursive: true, mode: 0o700 });
   await writeClosedFile(path.join(places.configDir, name), `${secret}\n`);
@@ -164,7 +164,7 @@ export async function keepTargetSecret(places: Places, file: string, secret: str
 }
 
 /** Changes settings of a target. Throws USAGE (no such target), CONFIG_INVALID. */
-export async function editTarget(places: Places, number: number, change: TargetChange): Promise<void> {
+export async function editTarget(places: Places, number: number, change: SettingsChange): Promise<void> {
   const file = configFileOf(places);
   await editConfig(file, (document) => {
     const node =
@@ -261,6 +261,13 @@ function secretChecks(config: Config, env: NodeJS.ProcessEnv): (() => Promise<un
         target.privateKeyPassphrase,
         `passphrase of the private key of target ${target.number} (${target.name})`,
       ),
+    ]),
+    ...config.hosts.flatMap(({ name, password, privateKeyFile, privateKeyPassphrase }) => [
+      ...check(password, `password of host ${name}`),
+      ...(privateKeyFile === null
+        ? []
+        : [() => readPrivateKey(privateKeyFile, `private key of host ${name}`)]),
+      ...check(privateKeyPassphrase, `passphrase of the private key of host ${name}`),
     ]),
     ...check(config.encryption.system, 'system passphrase'),
     ...check(config.encryption.master, 'master passphrase'),

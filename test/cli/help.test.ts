@@ -22,11 +22,11 @@ async function allHelp(words: string[] = []): Promise<Map<string, string>> {
 }
 
 describe('the help of every command', () => {
-  it('fits a terminal of 80 columns, but for the settings of a target', async () => {
+  it('fits a terminal of 80 columns, but for the settings of targets and hosts', async () => {
     const all = await allHelp();
     expect(all.size).toBeGreaterThan(40);
     for (const [words, text] of all) {
-      const isSettings = /^target (add|edit)$/.test(words);
+      const isSettings = /^(target|host) (add|edit)$/.test(words);
       const long = text.split('\n').filter((line) => line.length > (isSettings ? 100 : 80));
       expect(long, words).toEqual([]);
     }

@@ -456,4 +456,46 @@ describe('backup and configuration', () => {
     const again = await atMainMenu([]);
     await again.waitFor(/^-{80}$/m);
   });
+
+  it('a host is added by questions; its password never stands in phd.yaml, and it leaves again without a trace', async () => {
+    tale.home.writeConfig('targets:\n  - { number: 1, name: one, transport: vmfs, path: one } # here\n');
+    const console_ = await atMainMenu();
+    console_.press('c');
+    await console_.waitFor('M  Hosts');
+    console_.press('m');
+    await console_.waitFor('No host is set up: N adds one.');
+    console_.press('n');
+    await console_.waitFor('E  ESX host');
+    console_.press('e');
+    for (const [question, answer] of [
+      ['Its name', 'esx01'],
+      ['Host name or address', '127.0.0.1'],
+      ['Port', '1'],
+      ['User on that host', 'root'],
+    ] as const) {
+      await console_.waitFor(question);
+      console_.type(answer);
+      console_.press('enter');
+    }
+    await console_.waitFor('P  By a password');
+    console_.press('p');
+    await console_.waitFor('Password of root');
+    console_.type('open sesame');
+    console_.press('enter');
+    await console_.waitFor('esx01 is kept, but does not answer yet');
+    const host =
+      '\n  - name: esx01\n    type: esx\n    host: 127.0.0.1\n    port: 1\n    user: root\n    passwordFile: secrets/host-esx01\n';
+    expect(readFileSync(tale.path('phd.yaml'), 'utf8')).toContain(host);
+    expect(readFileSync(tale.path('secrets', 'host-esx01'), 'utf8')).toBe('open sesame\n');
+    expect(console_.bytes.includes('sesame')).toBe(false);
+    console_.press('enter');
+    await console_.waitFor(/> +1 esx01 +esx +root@127\.0\.0\.1:1/);
+    console_.press('enter');
+    await console_.waitFor('X  Remove');
+    console_.press('x');
+    await console_.waitFor('Remove it?');
+    console_.press('y');
+    await console_.waitFor('No host is set up: N adds one.');
+    expect(readFileSync(tale.path('phd.yaml'), 'utf8')).toMatch(/# here\nhosts: \[\]\n/);
+  });
 });
