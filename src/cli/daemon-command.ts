@@ -1,5 +1,5 @@
 /** `phd daemon run|start|stop|status|unit`. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import type { Command } from 'commander';
 import { formatCount } from '../engine/display-text.ts';
 import { PhdError } from '../errors.ts';
@@ -63,7 +63,7 @@ async function run(cli: Cli): Promise<void> {
       env: cli.env,
       signal: cli.signal,
       onReady: tellReady,
-      chores: [replication(queue, cli.env)],
+      chores: [replication(queue, cli.env), verifyPlan(queue, cli.env)],
       log: (text) => {
         cli.print(`${queue.now()} ${text}`);
         appendLog(queue.places, queue.clock, `daemon: ${text}`);
@@ -77,13 +77,27 @@ function replication({ places, clock }: Queue, env: NodeJS.ProcessEnv): Chore {
   return {
     name: 'replication',
     isDue: async () => (await import('../replication/status.ts')).isPassDue(places, clock.now().getTime()),
-    start: () =>
-      spawn(process.execPath, [process.argv[1] as string, 'replicate', 'run'], {
-        cwd: '/',
-        env,
-        stdio: 'ignore',
-      }),
+    start: () => startPhd(['replicate', 'run'], env),
   };
+}
+
+/** Archives that were not verified for long, as the settings say. */
+function verifyPlan(queue: Queue, env: NodeJS.ProcessEnv): Chore {
+  return {
+    name: 'verify plan',
+    isDue: async () => {
+      const { readVerifyPlanSettings } = await import('../engine/configuration.ts');
+      const settings = await readVerifyPlanSettings(queue.places);
+      if (!settings.enabled) return false;
+      const { isPlanDue } = await import('../safekeeping/verify-plan.ts');
+      return await isPlanDue(queue, settings, queue.clock.now());
+    },
+    start: () => startPhd(['verify', '--plan'], env),
+  };
+}
+
+function startPhd(words: readonly string[], env: NodeJS.ProcessEnv): ChildProcess {
+  return spawn(process.execPath, [process.argv[1] as string, ...words], { cwd: '/', env, stdio: 'ignore' });
 }
 
 async function stop(cli: Cli, isNow: boolean): Promise<void> {

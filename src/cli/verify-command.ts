@@ -6,8 +6,10 @@ import { formatBytes, formatCount } from '../engine/display-text.ts';
 import type { VerifyChoice } from '../engine/verify-choice.ts';
 import type { VerifyResult } from '../engine/verifying.ts';
 import { PhdError } from '../errors.ts';
+import type { Queue } from '../queue/queue.ts';
 import { type Cli, parseWhole } from './cli.ts';
 import { withHooks } from './operation-hooks.ts';
+import { withQueue } from './queued-jobs.ts';
 
 interface Words {
   target?: string;
@@ -16,6 +18,8 @@ interface Words {
   disk?: string;
   against?: string;
   full?: string;
+  plan?: boolean;
+  dryRun?: boolean;
   background?: boolean;
   json?: boolean;
 }
@@ -24,6 +28,7 @@ const EXAMPLES = `
 Examples:
   phd verify 1:FOLDER/FILE                              as phd list names it
   phd verify --target 1 --newest --older-than 30
+  phd verify --plan --dry-run
   phd verify --disk /srv/restored/a-flat.vmdk --against 1:FOLDER/FILE`;
 
 export function registerVerify(program: Command, cli: Cli): void {
@@ -40,11 +45,14 @@ export function registerVerify(program: Command, cli: Cli): void {
     .option('--disk <FLAT>', 'verify this disk')
     .option('--against <ARCHIVE>', 'with --disk: what it must be')
     .option('--full <ARCHIVE>', 'with --disk: the FULL to use')
+    .option('--plan', 'what is due by verifyPlan in phd.yaml, longest ago first')
+    .option('--dry-run', 'with --plan: only say what is due')
     .option('--background', 'queue it as one job: see phd jobs')
     .option('--json', 'JSON lines')
     .addHelpText('after', EXAMPLES)
     .action(async (archives: string[], words: Words) => {
       checkWords(archives, words);
+      if (words.plan) return await verifyByPlan(cli, words);
       if (words.background) return await queueVerify(cli, archives, words);
       await cli.withContext(async (context) => {
         const { inForeground } = await import('../queue/foreground.ts');
@@ -82,20 +90,80 @@ async function verifyNow(cli: Cli, context: EngineContext, archives: string[], w
 }
 
 function checkWords(archives: string[], words: Words): void {
-  const kinds = [archives.length > 0, words.target !== undefined, words.disk !== undefined].filter(
-    Boolean,
-  ).length;
+  const { target, disk, plan } = words;
+  const kinds = [archives.length > 0, target !== undefined, disk !== undefined, plan].filter(Boolean).length;
   if (kinds !== 1)
     throw new PhdError(
       'USAGE',
-      'name archives, or --target, or --disk with --against: see phd verify --help',
+      'name archives, or --target, or --plan, or --disk with --against: see phd verify --help',
     );
   if ((words.disk === undefined) !== (words.against === undefined)) {
     throw new PhdError('USAGE', '--disk and --against belong together');
   }
+  if (words.dryRun && !plan) throw new PhdError('USAGE', '--dry-run goes with --plan');
+  if (plan && words.background)
+    throw new PhdError('USAGE', '--plan is run by the daemon anyway: verifyPlan.enabled');
   if (words.target === undefined && (words.newest || words.olderThan !== undefined)) {
     throw new PhdError('USAGE', '--newest and --older-than go with --target');
   }
+}
+
+/** What the daemon does by itself where `verifyPlan.enabled` is true; asked for, it is done whether or not it is. */
+async function verifyByPlan(cli: Cli, { json, dryRun }: Words): Promise<void> {
+  const { openPlaces, readVerifyPlanSettings } = await import('../engine/configuration.ts');
+  const { bandwidthLimitBytesPerSecond } = await readVerifyPlanSettings(await openPlaces(cli.env));
+  await cli.withContext(
+    async (context) => {
+      if (dryRun) return await showPlan(cli, context, json ?? false);
+      await withQueue(cli, async (queue) => {
+        const { inForeground } = await import('../queue/foreground.ts');
+        await inForeground(context.places, 'verify', () => runPlan(cli, context, queue, json ?? false));
+      });
+    },
+    { bandwidthLimitBytesPerSecond },
+  );
+}
+
+async function runPlan(cli: Cli, context: EngineContext, queue: Queue, isJson: boolean): Promise<void> {
+  const { runVerifyPlan } = await import('../safekeeping/verify-plan.ts');
+  const { submitterOf } = await import('../queue/submitter.ts');
+  const end = await withHooks(
+    cli,
+    isJson,
+    (hooks) =>
+      runVerifyPlan(context, queue, submitterOf(cli.env), {
+        ...hooks,
+        onGood: (archive) => {
+          if (!isJson) cli.print(`good  ${archive}`);
+        },
+        onFailure: (archive, error) => cli.reportItemError(error, { archive }, isJson),
+      }),
+    (archive) => ({ archive }),
+  );
+  const { goodCount, failures, leftCount, why } = end;
+  if (isJson) cli.printJson({ event: 'plan', goodCount, failedCount: failures.length, leftCount, why });
+  else {
+    const left = leftCount === 0 ? '' : `, ${leftCount} left`;
+    cli.print(`${goodCount} good, ${failures.length} failed${left}${why === null ? '' : `: ${why}`}`);
+  }
+  cli.setStatusOf(failures.map(({ error }) => error));
+}
+
+async function showPlan(cli: Cli, context: EngineContext, isJson: boolean): Promise<void> {
+  const { planDue } = await import('../safekeeping/verify-plan.ts');
+  const { readPlanState } = await import('../safekeeping/verify-plan-state.ts');
+  const due = await planDue(context, await readPlanState(context.places), {
+    signal: cli.signal,
+    onWarning: (message) => cli.warnOnce(message),
+  });
+  for (const one of due) {
+    if (isJson) cli.printJson({ event: 'due', archive: one.archive, verifiedAt: one.verifiedAt || null });
+    else cli.print(`${one.verifiedAt.slice(0, 10) || 'never     '}  ${one.archive}`);
+  }
+  const { enabled, everyDays } = context.config.verifyPlan;
+  if (isJson) return;
+  const words = `${formatCount(due.length, 'archive')} not verified within ${everyDays} days`;
+  cli.print(enabled ? words : `${words}; the plan is off: phd config set verifyPlan.enabled true`);
 }
 
 /** Archives of a target from the index, oldest verified first. */

@@ -4,7 +4,14 @@ import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { type Document, isNode, LineCounter, parseDocument } from 'yaml';
 import { fromErrno, PhdError } from '../errors.ts';
-import type { Config, HostConfig, Places, SecretSource, TargetConfig } from '../model/config.ts';
+import type {
+  Config,
+  HostConfig,
+  Places,
+  SecretSource,
+  TargetConfig,
+  VerifyPlanSettings,
+} from '../model/config.ts';
 import { type ConfigText, configSchema, type HostText, type TargetText } from './schema.ts';
 import { unknownKeys } from './unknown-keys.ts';
 
@@ -207,6 +214,12 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
       assumeOff: text.replication.assumeOff,
       inPlace: text.replication.inPlace,
     },
+    verifyPlan: {
+      enabled: text.verifyPlan.enabled,
+      everyDays: text.verifyPlan.everyDays,
+      window: windowOf(text.verifyPlan.window),
+      bandwidthLimitBytesPerSecond: text.verifyPlan.bandwidthLimitBytesPerSecond ?? null,
+    },
     console: {
       look: text.console.look ?? null,
       charset: text.console.charset ?? null,
@@ -214,4 +227,11 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
       mouse: text.console.mouse ?? null,
     },
   };
+}
+
+/** `22:00-06:00` in minutes after midnight. */
+function windowOf(text: string | undefined): VerifyPlanSettings['window'] {
+  if (text === undefined) return null;
+  const [fromHour = 0, fromMinutes = 0, toHour = 0, toMinutes = 0] = (text.match(/\d\d/g) ?? []).map(Number);
+  return { fromMinute: fromHour * 60 + fromMinutes, toMinute: toHour * 60 + toMinutes };
 }

@@ -93,6 +93,9 @@ const secretKeys = (name: string) => ({
   [`${name}Command`]: text.optional(),
 });
 
+/** `22:00-06:00` */
+const WINDOW = /^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$/;
+
 export const configSchema = z.looseObject({
   targets: z
     .array(target)
@@ -151,6 +154,18 @@ export const configSchema = z.looseObject({
       defaultVolume: text.optional(),
       assumeOff: z.boolean().default(false),
       inPlace: z.boolean().default(true),
+    })
+    .prefault({}),
+  verifyPlan: z
+    .looseObject({
+      enabled: z.boolean().default(false),
+      everyDays: wholeNumber(1, 3650).default(30),
+      window: z
+        .string()
+        .regex(WINDOW, 'expected local times like 22:00-06:00')
+        .refine((span) => span.slice(0, 5) !== span.slice(6), 'expected two different times')
+        .optional(),
+      bandwidthLimitBytesPerSecond: wholeNumber(1024, Number.MAX_SAFE_INTEGER).optional(),
     })
     .prefault({}),
   console: z

@@ -28,6 +28,7 @@ import type {
   Places,
   ReplicationSettings,
   SecretSource,
+  VerifyPlanSettings,
 } from '../model/config.ts';
 
 export type PassphraseKind = 'system' | 'master';
@@ -53,6 +54,11 @@ export async function readJobSettings(places: Places): Promise<JobSettings> {
 /** Whether and how often disks are replicated. Throws CONFIG_INVALID. */
 export async function readReplicationSettings(places: Places): Promise<ReplicationSettings> {
   return (await loadConfig(places)).replication;
+}
+
+/** Whether, how often and when archives are verified again. Throws CONFIG_INVALID. */
+export async function readVerifyPlanSettings(places: Places): Promise<VerifyPlanSettings> {
+  return (await loadConfig(places)).verifyPlan;
 }
 
 /** How the console is to appear; undefined if the file says nothing of it, which costs no parsing. Throws CONFIG_INVALID. */

@@ -52,6 +52,8 @@ export interface ContextOptions {
   clock?: Clock;
   /** Called with things a person should know: an index made anew, a file open to others. */
   onNotice?: (message: string) => void;
+  /** Of each target, where its own limit is not smaller; null: no other than its own. */
+  bandwidthLimitBytesPerSecond?: number | null;
   /** Asked once for a host whose key is unknown; default: refuse. */
   askHostKey?: (question: HostKeyQuestion) => Promise<boolean>;
 }
@@ -88,17 +90,23 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
     const { password, privateKeyFile, privateKeyPassphrase } = target;
     const whose = `target ${target.number} (${target.name})`;
     const { openStorage } = await import('../storage/open-storage.ts');
-    return openStorage(target, {
-      password: async () => password && readSecret(password, `password of ${whose}`, env),
-      privateKey: async () =>
-        privateKeyFile && (await readPrivateKey(privateKeyFile, `private key of ${whose}`)).toString('utf8'),
-      privateKeyPassphrase: async () =>
-        privateKeyPassphrase &&
-        readSecret(privateKeyPassphrase, `passphrase of the private key of ${whose}`, env),
-      privateKeyName: `private key ${privateKeyFile} of ${whose}`,
-      askHostKey: options.askHostKey ?? (async () => false),
-      log: (text) => log(`${whose}: ${text}`),
-    });
+    const limits = [target.bandwidthLimitBytesPerSecond, options.bandwidthLimitBytesPerSecond ?? null];
+    const bandwidthLimitBytesPerSecond = smallest(limits);
+    return openStorage(
+      { ...target, bandwidthLimitBytesPerSecond },
+      {
+        password: async () => password && readSecret(password, `password of ${whose}`, env),
+        privateKey: async () =>
+          privateKeyFile &&
+          (await readPrivateKey(privateKeyFile, `private key of ${whose}`)).toString('utf8'),
+        privateKeyPassphrase: async () =>
+          privateKeyPassphrase &&
+          readSecret(privateKeyPassphrase, `passphrase of the private key of ${whose}`, env),
+        privateKeyName: `private key ${privateKeyFile} of ${whose}`,
+        askHostKey: options.askHostKey ?? (async () => false),
+        log: (text) => log(`${whose}: ${text}`),
+      },
+    );
   }
 
   const accessOf = (host: HostConfig): HostAccess =>
@@ -138,6 +146,11 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
       jobs.close();
     },
   };
+}
+
+function smallest(numbers: readonly (number | null)[]): number | null {
+  const given = numbers.filter((one) => one !== null);
+  return given.length === 0 ? null : Math.min(...given);
 }
 
 /** What is opened under this key; what fails to open is tried again by whoever asks next. */

@@ -18,12 +18,24 @@ export interface VerifyChoice {
 
 /** `N:folder/file` of each. Re-indexes if the index is old; throws what listing the target throws. */
 export async function archivesToVerify(context: EngineContext, choice: VerifyChoice): Promise<string[]> {
+  return (await dueArchives(context, choice)).map(({ archive }) => archive);
+}
+
+export interface DueArchive {
+  /** `N:folder/file` */
+  archive: string;
+  /** UTC, ISO 8601; empty: never. */
+  verifiedAt: string;
+}
+
+/** The same with the dates they were last verified at, oldest first; those never verified come before all, newest first. */
+export async function dueArchives(context: EngineContext, choice: VerifyChoice): Promise<DueArchive[]> {
   for (const { error } of await indexTargets(context, { targets: [choice.target], scope: 'old' }))
     if (error) throw error;
   const limitMs =
     choice.olderThanDays === null ? null : context.clock.now().getTime() - choice.olderThanDays * DAY_MS;
   const seenDisks = new Map<string, string>();
-  const chosen: { text: string; verifiedAt: string }[] = [];
+  const chosen: DueArchive[] = [];
   for (const row of rowsOf(context, choice.target)) {
     if (!row.complete || row.generation === 2) continue;
     const disk = `${row.uuid} ${row.scsiId} ${row.disk}`;
@@ -32,11 +44,14 @@ export async function archivesToVerify(context: EngineContext, choice: VerifyCho
     if (choice.newest && row.stamp !== newest) continue;
     const { verifiedAt } = withVerify(context, row);
     if (limitMs !== null && verifiedAt !== null && Date.parse(verifiedAt) > limitMs) continue;
-    chosen.push({ text: `${row.targetNumber}:${row.folder}/${row.file}`, verifiedAt: verifiedAt ?? '' });
+    chosen.push({ archive: `${row.targetNumber}:${row.folder}/${row.file}`, verifiedAt: verifiedAt ?? '' });
   }
-  return chosen
-    .sort((a, b) => (a.verifiedAt < b.verifiedAt ? -1 : a.verifiedAt > b.verifiedAt ? 1 : 0))
-    .map(({ text }) => text);
+  return chosen.sort(byVerifiedAt);
+}
+
+/** Longest ago first. */
+export function byVerifiedAt(one: DueArchive, other: DueArchive): number {
+  return one.verifiedAt < other.verifiedAt ? -1 : one.verifiedAt > other.verifiedAt ? 1 : 0;
 }
 
 /** All rows of a target, newest first. */

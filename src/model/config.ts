@@ -83,6 +83,17 @@ export interface ReplicationSettings {
   inPlace: boolean;
 }
 
+/** Archives are verified again and again by the daemon, those verified longest ago first. */
+export interface VerifyPlanSettings {
+  enabled: boolean;
+  /** Each archive at least so often. */
+  everyDays: number;
+  /** Minutes after local midnight, 0 to 1439; `from` after `to` goes over midnight. Null: at any time. */
+  window: { fromMinute: number; toMinute: number } | null;
+  /** Of each target, where its own is not smaller; null: no other than its own. */
+  bandwidthLimitBytesPerSecond: number | null;
+}
+
 /** How the console appears; what is null follows from the terminal. */
 export interface ConsoleSettings {
   look: 'thin' | 'rich' | null;
@@ -108,5 +119,6 @@ export interface Config {
   indexMaxAgeMinutes: number;
   jobs: JobSettings;
   replication: ReplicationSettings;
+  verifyPlan: VerifyPlanSettings;
   console: ConsoleSettings;
 }
