@@ -147,8 +147,8 @@ export class QueueDb extends QueueGate {
   }
 
   /** The waiting job that is next: restores, backups, verify runs, each in order of arrival; none under a lock. */
-  nextWaiting(without: readonly number[] = []): Job | undefined {
-    const held = this.locks().flatMap(({ kind }) => LOCKED_KINDS[kind]);
+  nextWaiting(without: readonly number[] = [], heldKinds: readonly JobKind[] = []): Job | undefined {
+    const held = [...heldKinds, ...this.locks().flatMap(({ kind }) => LOCKED_KINDS[kind])];
     const [row] = this.all(
       `SELECT * FROM jobs WHERE state = 'waiting' AND kind NOT IN (SELECT value FROM json_each(@held))
          AND id NOT IN (SELECT value FROM json_each(@without)) ORDER BY priority, id LIMIT 1`,

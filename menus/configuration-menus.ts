@@ -31,8 +31,14 @@ export function encryptionMenu({ hasSystem, hasMaster, isOn }: EncryptionWords):
         key: 't',
         id: 'test',
         label: 'Test a passphrase',
-        help: 'type one and learn whether it is the one in use',
-        disabled: () => (hasSystem ? null : 'there is none yet'),
+        help: 'type one and learn whether it is one of those in use',
+        disabled: () => (hasSystem || hasMaster ? null : 'there is none yet'),
+      },
+      {
+        key: 'w',
+        id: 'archives',
+        label: 'Which archives open with which',
+        help: 'tries the passphrases, former ones too, on every encrypted run of the targets',
       },
       {
         key: 'e',
@@ -98,6 +104,104 @@ export const HOST_TYPE_MENU: Menu = {
   ],
 };
 
+export interface RestoreOptionWords {
+  restoreQueue: boolean;
+  atOnce: number;
+  defaultVolume: string;
+  everyMinutes: number;
+  /** Replicas are refreshed in place. */
+  inPlace: boolean;
+}
+
+export function restoreOptionsMenu(words: RestoreOptionWords): Menu {
+  const { restoreQueue, atOnce, defaultVolume, everyMinutes, inPlace } = words;
+  return {
+    id: 'restore-options',
+    title: 'Replication and restore options',
+    entries: [
+      {
+        key: 'b',
+        id: 'queue',
+        label: `Restore queue: ${restoreQueue ? 'on' : 'off'}`,
+        help: 'off: the daemon starts no restores and no pass; what is queued waits',
+      },
+      {
+        key: 'n',
+        id: 'at-once',
+        label: `Number of jobs at once: ${atOnce}`,
+        help: 'how many jobs the daemon runs at the same time, 1 to 4',
+      },
+      {
+        key: 'v',
+        id: 'volume',
+        label: `Default volume: ${defaultVolume}`,
+        help: 'where lines restore to that Load disk names writes',
+      },
+      {
+        key: 'i',
+        id: 'interval',
+        label: `A pass of replication every ${everyMinutes} min`,
+        help: 'how often the daemon looks for new backups, where replication is on',
+      },
+      {
+        key: 'p',
+        id: 'in-place',
+        label: `Replicas: ${inPlace ? 'refreshed in place' : 'written whole'}`,
+        help: 'in place writes only blocks that differ, whole needs room for a second disk',
+      },
+      QUIT,
+    ],
+  };
+}
+
+export interface TargetWords {
+  isReadOnly: boolean;
+  /** `none`, or a rate. */
+  bandwidth: string;
+  /** `as many as it takes`, or a number. */
+  connections: string;
+}
+
+export function targetMenu({ isReadOnly, bandwidth, connections }: TargetWords): Menu {
+  return {
+    id: 'target',
+    title: 'Target',
+    entries: [
+      { key: 't', id: 'test', label: 'Test', help: 'make a folder, write, rename, list, read, delete' },
+      { key: 's', id: 'speed', label: 'Speed test', help: 'write 200 MB of zeros and read them back' },
+      { key: 'e', id: 'edit', label: 'Edit', help: 'change where it is and how it is reached, step by step' },
+      {
+        key: 'r',
+        id: 'read-only',
+        label: `Read only: ${isReadOnly ? 'yes' : 'no'}`,
+        help: 'nothing is ever written to a target that is read only',
+      },
+      {
+        key: 'l',
+        id: 'bandwidth',
+        label: `Limit of bandwidth: ${bandwidth}`,
+        help: 'so many KB a second at most, so that others can use the line',
+      },
+      {
+        key: 'm',
+        id: 'connections',
+        label: `Most connections: ${connections}`,
+        help: 'connections to the server at the same time, at most',
+      },
+      { key: 'x', id: 'remove', label: 'Remove', help: 'take it out of the configuration; archives stay' },
+      QUIT,
+    ],
+  };
+}
+
 /** As the help and the printed keys show them. */
 export const ENCRYPTION_MENU: Menu = encryptionMenu({ hasSystem: true, hasMaster: true, isOn: false });
 export const BACKUP_DEFAULTS_MENU: Menu = backupDefaultsMenu({ target: '', codec: '', fullOffline: '' });
+export const RESTORE_OPTIONS_MENU: Menu = restoreOptionsMenu({
+  restoreQueue: true,
+  atOnce: 1,
+  defaultVolume: '',
+  everyMinutes: 60,
+  inPlace: true,
+});
+export const TARGET_MENU: Menu = targetMenu({ isReadOnly: false, bandwidth: '', connections: '' });

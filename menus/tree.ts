@@ -1,5 +1,12 @@
 /** The whole menu tree. Flows in screens/ do what the entries say; nothing else knows a key of a menu. */
-import { BACKUP_DEFAULTS_MENU, ENCRYPTION_MENU, HOST_MENU, HOST_TYPE_MENU } from './configuration-menus.ts';
+import {
+  BACKUP_DEFAULTS_MENU,
+  ENCRYPTION_MENU,
+  HOST_MENU,
+  HOST_TYPE_MENU,
+  RESTORE_OPTIONS_MENU,
+  TARGET_MENU,
+} from './configuration-menus.ts';
 import { LOOK_MENU } from './look-menu.ts';
 import type { Menu, MenuEntry } from './menu.ts';
 import { LOCATION_MENU, STUB_MENU, VMX_MENU } from './restore-menus.ts';
@@ -150,6 +157,13 @@ export const REPLICATION_MENU: Menu = {
       help: 'a pass that only tells what it would restore, and why not',
       disabled: needsTarget,
     },
+    {
+      key: 'g',
+      id: 'retry',
+      label: 'Go again: only what failed',
+      help: 'a pass over the lines that failed in the last one',
+      disabled: needsTarget,
+    },
     LOG,
     {
       key: 'e',
@@ -244,25 +258,13 @@ export const CONFIGURATION_MENU: Menu = {
     { key: 'e', id: 'encryption', label: 'Encryption', help: 'passphrases, and whether backups use them' },
     { key: 'b', id: 'backup', label: 'Backup defaults', help: 'target, codec, what when a FULL is gone' },
     {
-      key: 'n',
-      id: 'jobs',
-      label: 'Number of jobs at once',
-      help: 'how many jobs the daemon runs at the same time',
+      key: 'r',
+      id: 'restore-options',
+      label: 'Replication and restore options',
+      help: 'restore queue, jobs at once, default volume, how often replication runs',
     },
     { key: 'l', id: 'look', label: 'Look of the console', help: 'thin, rich, colours, characters, mouse' },
     HELP,
-    QUIT,
-  ],
-};
-
-export const TARGET_MENU: Menu = {
-  id: 'target',
-  title: 'Target',
-  entries: [
-    { key: 't', id: 'test', label: 'Test', help: 'make a folder, write, rename, list, read, delete' },
-    { key: 's', id: 'speed', label: 'Speed test', help: 'write 200 MB of zeros and read them back' },
-    { key: 'e', id: 'edit', label: 'Edit', help: 'change its settings, one after the other' },
-    { key: 'x', id: 'remove', label: 'Remove', help: 'take it out of the configuration; archives stay' },
     QUIT,
   ],
 };
@@ -392,6 +394,7 @@ export const ALL_MENUS: readonly Menu[] = [
   HOST_MENU,
   HOST_TYPE_MENU,
   ENCRYPTION_MENU,
+  RESTORE_OPTIONS_MENU,
   BACKUP_DEFAULTS_MENU,
   LOOK_MENU,
   LOCK_KIND_MENU,

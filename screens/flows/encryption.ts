@@ -1,5 +1,6 @@
 /** Passphrases of the archives, and whether backups are encrypted. No passphrase is ever shown. */
 import { encryptionMenu } from '../../menus/configuration-menus.ts';
+import { PhdError } from '../../src/errors.ts';
 import type { Desk } from '../desk.ts';
 import { askTwice } from './new-passphrase.ts';
 import { tellFailure } from './tell-failure.ts';
@@ -18,7 +19,9 @@ export async function encryption(desk: Desk): Promise<void> {
     at = chosen;
     await tellFailure(desk, 'That did not work', async () => {
       if (chosen === 'system' || chosen === 'master') await setPassphrase(desk, chosen);
-      if (chosen === 'test') await testPassphrase(desk);
+      if (chosen === 'test') await testTyped(desk);
+      if (chosen === 'archives')
+        await (await import('./opening-passphrases.ts')).showOpeningPassphrases(desk);
       if (chosen === 'encrypt') await turnEncryption(desk, isOn);
     });
   }
@@ -36,16 +39,29 @@ async function setPassphrase(desk: Desk, kind: Kind): Promise<void> {
   ]);
 }
 
-async function testPassphrase(desk: Desk): Promise<void> {
+async function testTyped(desk: Desk): Promise<void> {
   const typed = await desk.dialogue.ask({
     title: 'Encryption',
-    question: 'System passphrase',
+    question: 'Passphrase to test',
     isSecret: true,
   });
   if (typed === undefined) return;
-  const engine = await import('../../src/engine/configuration.ts');
-  await engine.testPassphrase((await desk.queue()).places, desk.env, 'system', typed);
-  await desk.dialogue.tell('Right', ['This is the system passphrase in use.']);
+  const { testPassphrase } = await import('../../src/engine/configuration.ts');
+  const { places } = await desk.queue();
+  const { encryption: known } = (await desk.context()).config;
+  const right: Kind[] = [];
+  for (const kind of ['system', 'master'] as const) {
+    if (known[kind] === null) continue;
+    await testPassphrase(places, desk.env, kind, typed).then(
+      () => right.push(kind),
+      (error: unknown) => {
+        if (!(error instanceof PhdError) || error.code !== 'PASSPHRASE_WRONG') throw error;
+      },
+    );
+  }
+  if (right.length === 0)
+    throw new PhdError('PASSPHRASE_WRONG', 'this is neither the system nor the master passphrase in use');
+  await desk.dialogue.tell('Right', [`This is the ${right.join(' and the ')} passphrase in use.`]);
 }
 
 async function turnEncryption(desk: Desk, isOn: boolean): Promise<void> {

@@ -41,6 +41,7 @@ export async function followJobs(desk: Desk, ids: readonly number[]): Promise<vo
 /** True once all have ended, false when they were left running. */
 async function watchJobs(desk: Desk, ids: readonly number[]): Promise<boolean> {
   const { whyWaiting } = await import('./job-waiting.ts');
+  const { restoreQueue } = (await desk.context()).config.jobs;
   const requests = await import('../../src/queue/request.ts');
   const watch = new JobWatch(await desk.queue(), ids);
   const startedMs = performance.now();
@@ -51,7 +52,13 @@ async function watchJobs(desk: Desk, ids: readonly number[]): Promise<boolean> {
     const answer = await desk.dialogue.watch({
       title: titleOf(watch),
       rows: (columns, rows) =>
-        progressRows(watch, requests, { columns, rows }, desk.look, whyWaiting(watch, isStuck())),
+        progressRows(
+          watch,
+          requests,
+          { columns, rows },
+          desk.look,
+          whyWaiting(watch, isStuck(), restoreQueue),
+        ),
       refreshMs: LOOK_EVERY_MS,
       isOver: () => {
         watch.look();

@@ -17,7 +17,8 @@ type Step = (desk: Desk, queue: Queue, status: ReplicationStatus) => Promise<voi
 
 const STEPS: Record<string, Step> = {
   switch: switchOver,
-  run: runNow,
+  run: (desk, queue, status) => runNow(desk, queue, status, []),
+  retry: retryFailed,
   'dry-run': dryRun,
   edit: editLines,
   load: loadDiskNames,
@@ -44,12 +45,14 @@ export async function replication(desk: Desk): Promise<void> {
 }
 
 function stateLines(status: ReplicationStatus): readonly Line[] {
-  const { enabled, everyMinutes, lines, faults, failed, daemon } = status;
+  const { enabled, everyMinutes, lines, faults, failed, daemon, restoreQueue } = status;
   const every = enabled ? `on, a pass every ${everyMinutes} min` : 'off';
   const held: Line[] =
     enabled && !daemon
       ? [{ text: 'No daemon runs: passes wait until it is started (main menu, 2).', mark: 'warning' }]
-      : [];
+      : enabled && !restoreQueue
+        ? [{ text: 'The restore queue is off (Configuration, R): the daemon runs no pass.', mark: 'warning' }]
+        : [];
   const unread: Line[] =
     faults === 0
       ? []
@@ -62,6 +65,9 @@ function stateLines(status: ReplicationStatus): readonly Line[] {
     ...failed
       .slice(0, SHOWN_FAILURES)
       .map(({ goal, message }): Line => ({ text: `Failed: ${goal}: ${message}`, mark: 'bad' })),
+    ...(failed.length > SHOWN_FAILURES
+      ? [{ text: `and ${failed.length - SHOWN_FAILURES} more: T Log names them`, mark: 'bad' } as const]
+      : []),
   ];
 }
 
@@ -81,17 +87,22 @@ async function switchOver(desk: Desk, queue: Queue, { enabled }: ReplicationStat
 }
 
 /** The pass writes its plan and its end to a log of its own, which is shown as it grows. */
-async function runNow(desk: Desk, queue: Queue, { running }: ReplicationStatus): Promise<void> {
+async function runNow(
+  desk: Desk,
+  queue: Queue,
+  { running }: ReplicationStatus,
+  words: readonly string[],
+): Promise<void> {
   if (running) throw new PhdError('LOCKED', 'a pass runs already: see Background status');
   const isSure = await desk.dialogue.confirm({
-    title: 'Run a pass now',
+    title: words.length === 0 ? 'Run a pass now' : 'Go again over what failed',
     lines: ['Targets are listed, and what is new is restored over the disks that vmdks.auto names.'],
     question: 'Run it?',
     isDestructive: true,
   });
   if (!isSure) return;
   const { startPass } = await import('../../src/replication/start-pass.ts');
-  const pass = await startPass(queue, desk.env, []);
+  const pass = await startPass(queue, desk.env, words);
   const { FileTail } = await import('../file-tail.ts');
   const tail = new FileTail(pass.logFile);
   await desk.dialogue.read({
@@ -100,6 +111,11 @@ async function runNow(desk: Desk, queue: Queue, { running }: ReplicationStatus):
     refreshMs: LOOK_EVERY_MS,
     isFollowing: true,
   });
+}
+
+async function retryFailed(desk: Desk, queue: Queue, status: ReplicationStatus): Promise<void> {
+  if (status.failed.length === 0) throw new PhdError('NOT_FOUND', 'nothing failed in the last pass');
+  await runNow(desk, queue, status, ['--retry-failed']);
 }
 
 async function dryRun(desk: Desk, queue: Queue): Promise<void> {

@@ -1,5 +1,5 @@
 /** Targets: which there are, how old their index is, how much room they have; test, speed test, add, edit, remove. */
-import { TARGET_MENU } from '../../menus/tree.ts';
+import { targetMenu } from '../../menus/configuration-menus.ts';
 import type { EngineContext } from '../../src/engine/context.ts';
 import { formatAge, formatBytes } from '../../src/engine/display-text.ts';
 import { fromErrno } from '../../src/errors.ts';
@@ -9,6 +9,7 @@ import type { Line, ListSource } from '../dialogue.ts';
 import type { Mark } from '../frame.ts';
 import { rateText } from './job-figures.ts';
 import { askTarget, NEW_TARGET, settingsOf, showTargetTest, type TargetAnswers } from './target-questions.ts';
+import { changeTargetSetting } from './target-settings.ts';
 import { tellFailure } from './tell-failure.ts';
 
 const REFRESH_MS = 1_000;
@@ -67,22 +68,34 @@ async function check(desk: Desk, which: string, number: number): Promise<void> {
   if (which === 'speed') await showSpeedTest(desk, number);
 }
 
-async function oneTarget(desk: Desk, target: TargetConfig): Promise<void> {
-  const { number, name, readOnly } = target;
-  const lines: Line[] = [
-    `${number} ${name}: ${target.transport}${readOnly ? ', read only' : ''}`,
-    placeOf(target),
-    ...(await indexError(desk, number)),
-  ];
+async function oneTarget(desk: Desk, { number }: TargetConfig): Promise<void> {
   let at = 'test';
   for (;;) {
-    const chosen = await desk.dialogue.menu(TARGET_MENU, { at, lines: () => lines });
+    const target = (await desk.context()).config.targets.find((one) => one.number === number);
+    if (target === undefined) return;
+    const lines: Line[] = [
+      `${number} ${target.name}: ${target.transport}`,
+      placeOf(target),
+      ...(await indexError(desk, number)),
+    ];
+    const menu = targetMenu({
+      isReadOnly: target.readOnly,
+      bandwidth: limitText(target),
+      connections: target.maxConnections === null ? 'as many as it takes' : String(target.maxConnections),
+    });
+    const chosen = await desk.dialogue.menu(menu, { at, lines: () => lines });
     if (chosen === undefined || chosen === 'quit') return;
     at = chosen;
     if (chosen === 'test' || chosen === 'speed') await check(desk, chosen, number);
     else if (chosen === 'edit') return await edit(desk, target);
+    else if (chosen !== 'remove')
+      await tellFailure(desk, 'Not kept', () => changeTargetSetting(desk, target, chosen));
     else if (await remove(desk, target)) return;
   }
+}
+
+function limitText({ bandwidthLimitBytesPerSecond: limit }: TargetConfig): string {
+  return limit === null ? 'none' : `${Math.round(limit / 1000)} KB a second`;
 }
 
 /** Why the last listing failed. */

@@ -16,6 +16,7 @@ Keys, with their defaults (for others: phd target add, phd passphrase set):
   jobs.atOnce: 1                      jobs at the same time, 1 to 4
   jobs.keepDays: 90                   ended jobs are kept so many days
   jobs.keepCount: 1000                and so many of them
+  jobs.restoreQueue: true             false: the daemon starts no restores
   replication.enabled: false          the daemon runs passes of phd replicate
   replication.everyMinutes: 60        so often
   replication.defaultVolume           folder for lines of phd replicate load

@@ -36,9 +36,13 @@ export async function queueJobs<Kind extends keyof Requests>(
 
 /** Warns if jobs of this kind will wait for a person: no daemon, a lock. */
 export async function tellWhatHolds(cli: Cli, queue: Queue, kind?: keyof Requests): Promise<void> {
-  const { lockText, locksHolding } = await import('../queue/gate.ts');
+  const { lockText, locksHolding, QUEUE_OFF } = await import('../queue/gate.ts');
+  const { readJobSettings } = await import('../engine/configuration.ts');
   if (!queue.isDaemonRunning()) cli.warn('no daemon runs: queued jobs wait for phd daemon start');
   for (const lock of locksHolding(queue.db, kind)) cli.warn(`${lockText(lock)}: jobs wait`);
+  const isHeld = kind === 'restore' && !(await readJobSettings(queue.places)).restoreQueue;
+  if (isHeld)
+    cli.warn(`${QUEUE_OFF}: jobs wait for phd config set jobs.restoreQueue true, or phd jobs start`);
 }
 
 function queuedLine(job: Job): Record<string, unknown> {

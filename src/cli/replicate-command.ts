@@ -281,5 +281,9 @@ async function status(cli: Cli, isJson: boolean): Promise<void> {
     cli.print(`${now.lastPass}${now.waiting === 0 ? '' : `; ${formatCount(now.waiting, 'job')} under way`}`);
     for (const { goal, message } of now.failed) cli.print(`failed: ${goal}: ${message}`);
     if (now.enabled && !now.daemon) cli.warn('no daemon runs: phd daemon start lets it begin');
+    if (now.enabled && !now.restoreQueue) {
+      const { QUEUE_OFF } = await import('../queue/gate.ts');
+      cli.warn(`${QUEUE_OFF}: the daemon runs no pass`);
+    }
   });
 }

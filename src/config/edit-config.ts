@@ -1,7 +1,7 @@
 /** Changes phd.yaml without touching its comments, its order or keys this program does not know. */
 import { open, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { type Document, parse, parseDocument } from 'yaml';
+import { type Document, isCollection, isNode, isScalar, parse, parseDocument } from 'yaml';
 import { fromErrno, PhdError } from '../errors.ts';
 import { parseConfig, readConfigText } from './load-config.ts';
 import { configSchema } from './schema.ts';
@@ -80,7 +80,23 @@ export async function setConfigValue(file: string, key: ConfigKey, yamlText: str
   } catch (error) {
     throw new PhdError('USAGE', `${JSON.stringify(yamlText)} is no YAML value`, { cause: error });
   }
-  await editConfig(file, (document) => document.setIn(key, document.createNode(value)));
+  await editConfig(file, (document) => putValue(document, key, value));
+}
+
+/** A value in the place of another keeps the comment that stands beside it. */
+function putValue(document: Document, key: ConfigKey, value: unknown): void {
+  const before = document.getIn(key, true);
+  const node = document.createNode(value);
+  if (isScalar(before) && isScalar(node)) {
+    before.value = node.value;
+    return;
+  }
+  if (isNode(before) && isNode(node)) {
+    node.comment = before.comment ?? null;
+    node.commentBefore = before.commentBefore ?? null;
+    if (isCollection(before) && isCollection(node) && before.flow !== undefined) node.flow = before.flow;
+  }
+  document.setIn(key, node);
 }
 
 /** Removes a key, so that its default holds. Throws NOT_FOUND, CONFIG_INVALID. */

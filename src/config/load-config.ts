@@ -206,7 +206,12 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
     },
     hosts: text.hosts.map(hostOf),
     indexMaxAgeMinutes: text.index.maxAgeMinutes,
-    jobs: { atOnce: text.jobs.atOnce, keepDays: text.jobs.keepDays, keepCount: text.jobs.keepCount },
+    jobs: {
+      atOnce: text.jobs.atOnce,
+      keepDays: text.jobs.keepDays,
+      keepCount: text.jobs.keepCount,
+      restoreQueue: text.jobs.restoreQueue,
+    },
     replication: {
       enabled: text.replication.enabled,
       everyMinutes: text.replication.everyMinutes,

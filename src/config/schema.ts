@@ -145,6 +145,7 @@ export const configSchema = z.looseObject({
       atOnce: wholeNumber(1, 4).default(1),
       keepDays: wholeNumber(1, 36_500).default(90),
       keepCount: wholeNumber(0, 1_000_000).default(1000),
+      restoreQueue: z.boolean().default(true),
     })
     .prefault({}),
   replication: z

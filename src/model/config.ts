@@ -68,6 +68,8 @@ export interface JobSettings {
   keepDays: number;
   /** and so many of them; failed ones until someone has seen them. */
   keepCount: number;
+  /** False: the daemon starts no restores; what is queued waits, and a person may start it. */
+  restoreQueue: boolean;
 }
 
 export interface ReplicationSettings {

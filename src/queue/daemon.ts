@@ -63,7 +63,7 @@ export async function runDaemon(queue: Queue, options: DaemonOptions): Promise<v
   }
   try {
     queue.db.recordDaemon({ process: ownIdentity(), startedAt: queue.now(), version: VERSION });
-    options.log(`daemon started, ${formatCount(options.settings.atOnce, 'job')} at once`);
+    options.log(`daemon started, ${settingsText(options.settings)}`);
     options.onReady?.();
     await new Daemon(queue, options).loop();
     queue.db.forgetDaemon();
@@ -197,7 +197,7 @@ class Daemon {
       this.#settings = settings;
       this.#expiredMs = Number.NEGATIVE_INFINITY;
       this.#isWoken = true;
-      log(`${configFile} was changed: ${formatCount(this.#settings.atOnce, 'job')} at once`);
+      log(`${configFile} was changed: ${settingsText(this.#settings)}`);
     } catch (error) {
       const { message } = fromErrno(error, `cannot read ${configFile}`);
       log(`the settings stay as they were: ${message}`);
@@ -214,7 +214,7 @@ class Daemon {
     }
     const passedOver = new Set(busy);
     while (busy.size < this.#settings.atOnce) {
-      const next = db.nextWaiting([...passedOver]);
+      const next = db.nextWaiting([...passedOver], this.#settings.restoreQueue ? [] : ['restore']);
       if (next === undefined) return;
       passedOver.add(next.id);
       const goal = goalOf(next);
@@ -290,6 +290,10 @@ class Daemon {
       };
     });
   }
+}
+
+function settingsText({ atOnce, restoreQueue }: JobSettings): string {
+  return `${formatCount(atOnce, 'job')} at once${restoreQueue ? '' : ', restores wait: the restore queue is off'}`;
 }
 
 /** Differs after every change of the file: by content, by replacement, by removal. */

@@ -12,6 +12,9 @@ export function lockText({ kind, by, at }: QueueLock): string {
   return `${kind}s are stopped by ${submitterText(by)} since ${at}`;
 }
 
+/** Why restores wait although a daemon runs and no lock is set. */
+export const QUEUE_OFF = 'the restore queue is off (jobs.restoreQueue)';
+
 /** Locks that hold this kind of work back; without a kind, all that are set. */
 export function locksHolding(db: QueueDb, kind?: JobKind): QueueLock[] {
   return db.locks().filter((one) => kind === undefined || locksOver(kind).includes(one.kind));

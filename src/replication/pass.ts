@@ -248,7 +248,8 @@ class Pass {
       const waiting = jobs.filter(({ state }) => state === 'waiting');
       const isHeld = locksHolding(db, 'restore').length > 0;
       if (isHeld && waiting.length === jobs.length) return waiting.length;
-      if (waiting.length > 0 && !isHeld && !this.#queue.isDaemonRunning()) {
+      const isForDaemon = this.#context.config.jobs.restoreQueue && this.#queue.isDaemonRunning();
+      if (waiting.length > 0 && !isHeld && !isForDaemon) {
         const [first] = waiting.sort((a, b) => a.id - b.id);
         await runInTurn(this.#queue, [(first as Job).id], env, signal, onWarning);
       } else await delay(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);

@@ -21,7 +21,7 @@ export async function startPass(
   words: readonly string[],
   signal?: AbortSignal,
 ): Promise<StartedPass> {
-  const name = words.length === 0 ? 'replication-pass.log' : 'replication-dry-run.log';
+  const name = words.includes('--dry-run') ? 'replication-dry-run.log' : 'replication-pass.log';
   const logFile = path.join(queue.places.logDir, name);
   let log: number;
   try {

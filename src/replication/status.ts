@@ -1,6 +1,6 @@
 /** How replication stands: its settings, its file, its last pass; and whether the next pass is due. */
 import { ExclusiveLock } from '../../db/exclusive-lock.ts';
-import { readReplicationSettings } from '../engine/configuration.ts';
+import { readJobSettings, readReplicationSettings } from '../engine/configuration.ts';
 import type { Places } from '../model/config.ts';
 import type { Queue } from '../queue/queue.ts';
 import { passLockFile } from './pass.ts';
@@ -11,6 +11,8 @@ const MINUTE_MS = 60_000;
 
 export interface ReplicationStatus {
   enabled: boolean;
+  /** False: the daemon starts no restores, and so no pass. */
+  restoreQueue: boolean;
   everyMinutes: number;
   file: string;
   /** Lines in use that can be read; null: there is no file. */
@@ -34,6 +36,7 @@ export interface ReplicationStatus {
 export async function replicationStatus(queue: Queue): Promise<ReplicationStatus> {
   const { places } = queue;
   const { enabled, everyMinutes } = await readReplicationSettings(places);
+  const { restoreQueue } = await readJobSettings(places);
   const file = await readVmdksAuto(places);
   const { startedAt, endedAt, restored, fault, pending, failed } = await readPassState(places);
   const running = ExclusiveLock.isHeld(passLockFile(queue));
@@ -51,6 +54,7 @@ export async function replicationStatus(queue: Queue): Promise<ReplicationStatus
         : `the pass of ${startedAt} ${end}`;
   return {
     enabled,
+    restoreQueue,
     everyMinutes,
     file: vmdksFile(places),
     lines: file?.restores.length ?? null,
@@ -70,7 +74,7 @@ export async function replicationStatus(queue: Queue): Promise<ReplicationStatus
 /** Whether the daemon is to start a pass now. A start that lies in the future counts for nothing: the clock was set back. */
 export async function isPassDue(places: Places, nowMs: number): Promise<boolean> {
   const { enabled, everyMinutes } = await readReplicationSettings(places);
-  if (!enabled) return false;
+  if (!enabled || !(await readJobSettings(places)).restoreQueue) return false;
   const { startedAt } = await readPassState(places);
   const ageMs = nowMs - (startedAt === null ? Number.NEGATIVE_INFINITY : Date.parse(startedAt));
   return !(ageMs >= 0 && ageMs < everyMinutes * MINUTE_MS);

@@ -143,6 +143,19 @@ encryption: { systemPassphraseFile: secrets/system, masterPassphraseFile: secret
     expect(parseConfig('datastores: 1\nindex: { maxAgeMinutes: x }', '/f').faults).toHaveLength(2);
   });
 
+  it('a changed value keeps the comment beside it and above it, whatever its kind', async () => {
+    const file = home.write(
+      'phd.yaml',
+      'index:\n  # above\n  maxAgeMinutes: 15 # beside\ndatastores: [ /a ] # of all\nconsole:\n  look: "thin" # quoted\n',
+    );
+    await setConfigValue(file, ['index', 'maxAgeMinutes'], '30');
+    await setConfigValue(file, ['datastores'], '[ /a, /b ]');
+    await setConfigValue(file, ['console', 'look'], 'rich');
+    expect(readFileSync(file, 'utf8')).toBe(
+      'index:\n  # above\n  maxAgeMinutes: 30 # beside\ndatastores: [ /a, /b ] # of all\nconsole:\n  look: "rich" # quoted\n',
+    );
+  });
+
   it('an edit keeps comments, order and keys of other programs', async () => {
     home.writeConfig('# head\nfuture: { a: 1 } # mine\ntargets: []\n# tail\n');
     await setConfigValue(file, parseKey('index.maxAgeMinutes'), '30');

@@ -425,7 +425,7 @@ describe('backup and configuration', () => {
     await console_.waitFor('> ');
     console_.type('wrong');
     console_.press('enter');
-    await console_.waitFor('this is not the system passphrase in use');
+    await console_.waitFor('neither the system nor the master passphrase');
   });
 
   it('a target is tested step by step; the look turns at once and is kept with the comments of the file', async () => {

@@ -321,9 +321,12 @@ describe('what is kept', () => {
     now = new Date('2027-02-20T10:00:00.000Z');
     end(fresh, DONE);
     end(fresher, DONE);
-    expect(queue.expire({ atOnce: 1, keepDays: 90, keepCount: 1000 })).toEqual([old, seen]);
+    expect(queue.expire({ atOnce: 1, keepDays: 90, keepCount: 1000, restoreQueue: true })).toEqual([
+      old,
+      seen,
+    ]);
     expect([old, failed, seen].map((id) => existsSync(queue.logFileOf(id)))).toEqual([false, true, false]);
-    expect(queue.expire({ atOnce: 1, keepDays: 90, keepCount: 1 })).toEqual([fresh]);
+    expect(queue.expire({ atOnce: 1, keepDays: 90, keepCount: 1, restoreQueue: true })).toEqual([fresh]);
     expect(queue.db.jobs().map(({ id }) => id)).toEqual([fresher, failed]);
   });
 
@@ -332,7 +335,7 @@ describe('what is kept', () => {
     const other = path.join(path.dirname(stray), 'notes.txt');
     writeFileSync(stray, 'log');
     writeFileSync(other, 'mine');
-    queue.expire({ atOnce: 1, keepDays: 90, keepCount: 1000 });
+    queue.expire({ atOnce: 1, keepDays: 90, keepCount: 1000, restoreQueue: true });
     expect([existsSync(stray), existsSync(other)]).toEqual([false, true]);
   });
 

@@ -27,6 +27,12 @@ export async function runInBackground(draft: Draft): Promise<boolean> {
   if (vmx === 'back') return false;
   const ids = await submit(draft, vmx);
   const lines = [`Queued: job ${ids.join(', ')}.`];
+  if (!(await desk.context()).config.jobs.restoreQueue) {
+    const { QUEUE_OFF } = await import('../../../src/queue/gate.ts');
+    lines.push(`It waits: ${QUEUE_OFF}. Background status can start it.`);
+    await desk.dialogue.tell('In the background', lines);
+    return true;
+  }
   if (!queue.isDaemonRunning()) {
     const isWanted = await desk.dialogue.confirm({
       title: 'No daemon runs',
