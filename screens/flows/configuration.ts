@@ -7,7 +7,7 @@ export async function configuration(desk: Desk): Promise<void> {
   let at: string | undefined;
   for (;;) {
     const chosen = await desk.dialogue.menu(CONFIGURATION_MENU, at === undefined ? {} : { at });
-    if (chosen === undefined || chosen === 'quit') return;
+    if (chosen === undefined || chosen === 'quit') return void keepCopies(desk);
     at = chosen;
     await tellFailure(desk, 'That did not work', async () => {
       if (chosen === 'targets') await (await import('./targets.ts')).targets(desk);
@@ -19,5 +19,16 @@ export async function configuration(desk: Desk): Promise<void> {
       if (chosen === 'look') await (await import('./look.ts')).look(desk);
       if (chosen === 'help') await (await import('./help.ts')).help(desk);
     });
+  }
+}
+
+/** Targets get a copy of what has changed while the person goes on; one that does not take it is told. */
+async function keepCopies(desk: Desk): Promise<void> {
+  try {
+    const { keepCopies: keep } = await import('../../src/safekeeping/copies.ts');
+    const failed = (await keep(await desk.context(), desk.env)).find(({ error }) => error !== null);
+    if (failed?.error) desk.dialogue.notice(failed.error.message, 'warning');
+  } catch (error) {
+    desk.dialogue.notice((error as Error).message, 'warning');
   }
 }

@@ -37,8 +37,11 @@ async function setUp(desk: Desk): Promise<boolean> {
   await desk.forgetContext();
   desk.dialogue.notice(`written to ${file}`);
   if (!(await testUntilContent(desk, answers))) return false;
-  await askDatastore(desk);
-  await askPassphrases(desk);
+  const { offerAdoption } = await import('./adoption.ts');
+  if (!(await offerAdoption(desk, answers.number))) {
+    await askDatastore(desk);
+    await askPassphrases(desk);
+  }
   await desk.forgetContext();
   await desk.context();
   await desk.dialogue.tell('Set up', [

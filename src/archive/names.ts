@@ -26,6 +26,9 @@ const DELTA = /^(\d{2,8})-(.+)\.delta(\.gpg)?-(\d{4}[.-]\d\d[.-]\d\d)-(\d{4})-(\
 const DELTA_2 = /^(\d{4})-(.+)\.delta-(\d{4}[.-]\d\d[.-]\d\d)-(\d{4})-(\d{6})$/su;
 
 /** Suffix of a file that is still being written. */
+/** Folder of a target in which copies of configurations lie: no archives. */
+export const CONFIGURATION_FOLDER = 'phd-configuration';
+
 export const PART_SUFFIX = '.part';
 
 /** Folder name of one run, or undefined if it is none. */

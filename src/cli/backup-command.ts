@@ -7,6 +7,7 @@ import type { EngineContext } from '../engine/context.ts';
 import { formatBytes } from '../engine/display-text.ts';
 import { PhdError } from '../errors.ts';
 import { type Cli, parseChoice, parseWhole } from './cli.ts';
+import { copyAfterBackup } from './copies-command.ts';
 import { withHooks } from './operation-hooks.ts';
 
 interface Words {
@@ -88,6 +89,7 @@ async function backUpAll(
 ): Promise<void> {
   const { backupVm } = await import('../engine/backup-host.ts');
   const failures: PhdError[] = [];
+  const targets = new Set<number>();
   for (const name of names) {
     try {
       check();
@@ -95,11 +97,13 @@ async function backUpAll(
         backupVm(context, sourceNamed(context, name, how), { ...hooks, beforeDisk: check }),
       );
       failures.push(...report(cli, result, isJson));
+      if (result.disks.length > 0) targets.add(result.targetNumber);
     } catch (error) {
       if (cli.signal.aborted) throw error;
       failures.push(cli.reportItemError(error, {}, isJson));
     }
   }
+  await copyAfterBackup(cli, context, [...targets]);
   cli.setStatusOf(failures);
 }
 

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { PhdError } from '../errors.ts';
 import type { Cli } from './cli.ts';
+import { registerCopies } from './copies-command.ts';
 
 const KEYS = `
 Keys, with their defaults (for others: phd target add, phd passphrase set):
@@ -22,6 +23,10 @@ Keys, with their defaults (for others: phd target add, phd passphrase set):
   replication.defaultVolume           folder for lines of phd replicate load
   replication.inPlace: true           false: replicas are written whole
   replication.assumeOff: false        true: overwrite where nobody can tell
+  verifyPlan.enabled: false           the daemon verifies archives again
+  verifyPlan.everyDays: 30            each so often
+  verifyPlan.window                   only at this time: 22:00-06:00
+  verifyPlan.bandwidthLimitBytesPerSecond (that of each target)
 
 Examples:
   phd config set datastores '[ /srv/vms, /vmfs/volumes ]'
@@ -34,6 +39,7 @@ export function registerConfig(program: Command, cli: Cli): void {
     .command('config')
     .description('check, read and change the configuration')
     .addHelpText('after', KEYS);
+  registerCopies(config, cli);
   config
     .command('check')
     .description(

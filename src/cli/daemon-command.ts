@@ -63,7 +63,7 @@ async function run(cli: Cli): Promise<void> {
       env: cli.env,
       signal: cli.signal,
       onReady: tellReady,
-      chores: [replication(queue, cli.env), verifyPlan(queue, cli.env)],
+      chores: [replication(queue, cli.env), verifyPlan(queue, cli.env), copies(queue, cli.env)],
       log: (text) => {
         cli.print(`${queue.now()} ${text}`);
         appendLog(queue.places, queue.clock, `daemon: ${text}`);
@@ -93,6 +93,18 @@ function verifyPlan(queue: Queue, env: NodeJS.ProcessEnv): Chore {
       return await isPlanDue(queue, settings, queue.clock.now());
     },
     start: () => startPhd(['verify', '--plan'], env),
+  };
+}
+
+/** Copies of the configuration on targets, after each change. */
+function copies(queue: Queue, env: NodeJS.ProcessEnv): Chore {
+  return {
+    name: 'copy of the configuration',
+    isDue: async () => {
+      const { areCopiesDue } = await import('../safekeeping/copies.ts');
+      return await areCopiesDue(queue.places, queue.clock.now());
+    },
+    start: () => startPhd(['config', 'copy'], env),
   };
 }
 

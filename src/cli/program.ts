@@ -19,6 +19,7 @@ import { registerPassphrase } from './passphrase-command.ts';
 import { registerPlan } from './plan-command.ts';
 import { registerReplicate } from './replicate-command.ts';
 import { registerRestore } from './restore-command.ts';
+import { registerSheet } from './sheet-command.ts';
 import { registerStub } from './stub-command.ts';
 import { registerTarget } from './target-command.ts';
 import { registerVerify } from './verify-command.ts';
@@ -49,6 +50,7 @@ const REGISTRARS: ((program: Command, cli: Cli) => void)[] = [
   registerTarget,
   registerHost,
   registerConfig,
+  registerSheet,
   registerPassphrase,
   registerJobs,
   registerLocks,

@@ -33,7 +33,7 @@ export function unknownKeys(node: unknown, schema: z.ZodType, lines: LineCounter
 }
 
 /** The schema below its defaults and options. */
-function plainSchema(schema: z.ZodType): z.ZodType {
+export function plainSchema(schema: z.ZodType): z.ZodType {
   let plain = schema;
   while (plain instanceof z.ZodDefault || plain instanceof z.ZodPrefault || plain instanceof z.ZodOptional)
     plain = plain.unwrap() as z.ZodType;

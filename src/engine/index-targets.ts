@@ -5,7 +5,13 @@
  * what this host wrote, since a slow line is not asked for each.
  */
 import type { ListedArchive } from '../../db/index-db.ts';
-import { isPartOfArchive, PART_SUFFIX, parseArchiveName, parseFolderName } from '../archive/names.ts';
+import {
+  CONFIGURATION_FOLDER,
+  isPartOfArchive,
+  PART_SUFFIX,
+  parseArchiveName,
+  parseFolderName,
+} from '../archive/names.ts';
 import { namedTarget } from '../config/named-target.ts';
 import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
 import type { TargetConfig } from '../model/config.ts';
@@ -178,8 +184,9 @@ class TargetListing {
 
   async run(): Promise<void> {
     const root = await this.#storage.list('', this.#options.signal);
-    const folders = root.entries.filter((entry) => entry.kind === 'folder' && isUsableName(entry.name));
-    this.#result.strayEntries += root.entries.length - folders.length;
+    const entries = root.entries.filter(({ name }) => name !== CONFIGURATION_FOLDER);
+    const folders = entries.filter((entry) => entry.kind === 'folder' && isUsableName(entry.name));
+    this.#result.strayEntries += entries.length - folders.length;
     this.#result.folderCount = folders.length;
     if (!root.complete) this.#fail(new PhdError('TARGET_LIED', `the list of ${this.#storage.place} was cut`));
     this.#tell();

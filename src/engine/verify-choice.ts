@@ -1,12 +1,10 @@
 /** Which archives of a target a verify run takes, and in which order: those verified longest ago first. */
-import type { ArchiveCursor } from '../../db/archive-filter.ts';
-import type { ArchiveRow } from '../../db/archive-rows.ts';
 import type { EngineContext } from './context.ts';
 import { indexTargets } from './index-targets.ts';
 import { withVerify } from './list-archives.ts';
+import { walkArchives } from './walk-archives.ts';
 
 const DAY_MS = 86_400_000;
-const PAGE = 1000;
 
 export interface VerifyChoice {
   target: number;
@@ -36,7 +34,7 @@ export async function dueArchives(context: EngineContext, choice: VerifyChoice):
     choice.olderThanDays === null ? null : context.clock.now().getTime() - choice.olderThanDays * DAY_MS;
   const seenDisks = new Map<string, string>();
   const chosen: DueArchive[] = [];
-  for (const row of rowsOf(context, choice.target)) {
+  for (const row of [...walkArchives(context, { targets: [choice.target] })].flat()) {
     if (!row.complete || row.generation === 2) continue;
     const disk = `${row.uuid} ${row.scsiId} ${row.disk}`;
     const newest = seenDisks.get(disk) ?? row.stamp;
@@ -52,19 +50,4 @@ export async function dueArchives(context: EngineContext, choice: VerifyChoice):
 /** Longest ago first. */
 export function byVerifiedAt(one: DueArchive, other: DueArchive): number {
   return one.verifiedAt < other.verifiedAt ? -1 : one.verifiedAt > other.verifiedAt ? 1 : 0;
-}
-
-/** All rows of a target, newest first. */
-function* rowsOf(context: EngineContext, target: number): Generator<ArchiveRow> {
-  let after: ArchiveCursor | undefined;
-  for (;;) {
-    const rows = context.index.listArchives(
-      { targets: [target] },
-      { limit: PAGE, ...(after ? { after } : {}) },
-    );
-    yield* rows;
-    const last = rows.at(-1);
-    if (!last || rows.length < PAGE) return;
-    after = { stamp: last.stamp, vmId: last.vmId, diskId: last.diskId, id: last.id };
-  }
 }

@@ -51,6 +51,22 @@ describe('the first start', () => {
     expect(existsSync(path.join(home.root, 'phd.yaml'))).toBe(false);
   });
 
+  it('takes over the configuration that a host which died left on the target', async () => {
+    const folder = home.folder('archives');
+    const lost = makeTempHome();
+    lost.writeConfig(
+      `targets: [{ number: 4, name: cellar, transport: vmfs, path: ${folder} }]\nbackup: { codec: zstd }\n`,
+    );
+    execFileSync(process.execPath, [MAIN, 'config', 'copy'], { env: lost.env });
+    lost.remove();
+    const { status, stdout } = await phd(['s', 'v', '1', 'mine', folder, 'yes', '', 'q']);
+    expect(status).toBe(0);
+    expect(stdout).toContain('The target holds a copy of it, without secrets:');
+    expect(stdout).toContain(`target 4 cellar: vmfs ${folder}`);
+    expect(config()).toMatch(/number: 4\n[\s\S]*codec: zstd/);
+    expect(config()).not.toContain('mine');
+  });
+
   it('makes a folder, a commented phd.yaml, a datastore and passphrases, and proves the target', async () => {
     const folder = path.join(home.root, 'archives');
     const datastore = home.folder('datastore');

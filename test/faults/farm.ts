@@ -160,11 +160,12 @@ export class Farm {
   }
 }
 
-/** All files below a folder, relative, sorted. */
+/** All files below a folder, relative, sorted; without the copies of the configuration on a target. */
 export function archivesUnder(folder: string): string[] {
   if (!existsSync(folder)) return [];
   return (readdirSync(folder, { recursive: true }) as string[])
     .filter((name) => lstatSync(path.join(folder, name)).isFile())
+    .filter((name) => !name.startsWith('phd-configuration/'))
     .sort();
 }
 

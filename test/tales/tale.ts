@@ -160,10 +160,12 @@ export class Tale {
   }
 
   /** Every file on a local target, relative to it. */
+  /** Files of a local target, without the copies of the configuration. */
   filesOn(target: string): string[] {
     return (readdirSync(this.path(target), { recursive: true, withFileTypes: true }) ?? [])
       .filter((entry) => entry.isFile())
       .map((entry) => path.relative(this.path(target), path.join(entry.parentPath, entry.name)))
+      .filter((file) => !file.startsWith('phd-configuration/'))
       .sort();
   }
 

@@ -1,0 +1,61 @@
+/** All secrets that can be read just now, to make sure that a text tells none of them. */
+import type { Config, SecretSource } from '../model/config.ts';
+import { readPrivateKey, readSecret } from './secrets.ts';
+
+export interface ReadableSecret {
+  /** `password of target 2 (ftp1)` */
+  what: string;
+  secret: string;
+}
+
+/** Secrets that cannot be read are left out: what cannot be read cannot have been written either. */
+export async function readableSecrets(config: Config, env: NodeJS.ProcessEnv): Promise<ReadableSecret[]> {
+  const wanted: { what: string; read: () => Promise<string> }[] = [];
+  const add = (source: SecretSource | null, what: string): void => {
+    if (source !== null) wanted.push({ what, read: () => readSecret(source, what, env) });
+  };
+  const addAccess = (
+    one: {
+      password: SecretSource | null;
+      privateKeyFile: string | null;
+      privateKeyPassphrase: SecretSource | null;
+    },
+    whose: string,
+  ): void => {
+    add(one.password, `password of ${whose}`);
+    add(one.privateKeyPassphrase, `passphrase of the private key of ${whose}`);
+    const { privateKeyFile } = one;
+    const what = `private key of ${whose}`;
+    if (privateKeyFile !== null)
+      wanted.push({ what, read: async () => (await readPrivateKey(privateKeyFile, what)).toString('utf8') });
+  };
+  for (const target of config.targets) addAccess(target, `target ${target.number} (${target.name})`);
+  for (const host of config.hosts) addAccess(host, `host ${host.name}`);
+  add(config.encryption.system, 'system passphrase');
+  add(config.encryption.master, 'master passphrase');
+  config.encryption.former.forEach((source, at) => {
+    add(source, `former passphrase ${at + 1}`);
+  });
+  const read = await Promise.allSettled(wanted.map((one) => one.read()));
+  return read.flatMap((one, at) =>
+    one.status === 'fulfilled' ? [{ what: wanted[at]?.what ?? '', secret: one.value }] : [],
+  );
+}
+
+/** Shorter secrets would be found by chance. */
+const MIN_LENGTH = 4;
+
+/** Whose secret stands in the text, whole or as one of its lines; undefined: nobody's. */
+export function secretIn(text: string, secrets: readonly ReadableSecret[]): string | undefined {
+  return secrets.find(({ secret }) => linesOf(secret).some((line) => text.includes(line)))?.what;
+}
+
+/** The text with each line of each secret as `***`. */
+export function withoutSecrets(text: string, secrets: readonly ReadableSecret[]): string {
+  const lines = secrets.flatMap(({ secret }) => linesOf(secret)).sort((a, b) => b.length - a.length);
+  return lines.reduce((clean, line) => clean.replaceAll(line, '***'), text);
+}
+
+function linesOf(secret: string): string[] {
+  return secret.split('\n').filter((line) => line.length >= MIN_LENGTH && !line.startsWith('-----'));
+}
