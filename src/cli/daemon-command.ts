@@ -86,11 +86,12 @@ function verifyPlan(queue: Queue, env: NodeJS.ProcessEnv): Chore {
   return {
     name: 'verify plan',
     isDue: async () => {
-      const { readVerifyPlanSettings } = await import('../engine/configuration.ts');
-      const settings = await readVerifyPlanSettings(queue.places);
-      if (!settings.enabled) return false;
+      const { readJobSettings, readVerifyPlanSettings } = await import('../engine/configuration.ts');
+      const verifyPlan = await readVerifyPlanSettings(queue.places);
+      if (!verifyPlan.enabled) return false;
+      const jobs = await readJobSettings(queue.places);
       const { isPlanDue } = await import('../safekeeping/verify-plan.ts');
-      return await isPlanDue(queue, settings, queue.clock.now());
+      return await isPlanDue(queue, { verifyPlan, jobs }, queue.clock.now());
     },
     start: () => startPhd(['verify', '--plan'], env),
   };

@@ -8,7 +8,7 @@ import type { EngineContext } from '../engine/context.ts';
 import { verifyArchive } from '../engine/verify.ts';
 import { byVerifiedAt, type DueArchive, dueArchives } from '../engine/verify-choice.ts';
 import { type ErrorCode, fromErrno, type PhdError, throwIfAborted } from '../errors.ts';
-import type { VerifyPlanSettings } from '../model/config.ts';
+import type { JobSettings, VerifyPlanSettings } from '../model/config.ts';
 import type { JobKind, Submitter } from '../model/job.ts';
 import { foregroundWork } from '../queue/foreground.ts';
 import { requireUnlocked } from '../queue/gate.ts';
@@ -41,8 +41,12 @@ export interface PlanHooks extends OperationHooks {
 }
 
 /** Whether a run of the plan should begin now. Cheap; throws IO. */
-export async function isPlanDue(queue: Queue, settings: VerifyPlanSettings, now: Date): Promise<boolean> {
-  if (!settings.enabled || !isWithin(settings.window, now) || busyText(queue) !== null) return false;
+export async function isPlanDue(
+  queue: Queue,
+  { verifyPlan: settings, jobs }: { verifyPlan: VerifyPlanSettings; jobs: JobSettings },
+  now: Date,
+): Promise<boolean> {
+  if (!settings.enabled || !isWithin(settings.window, now) || busyText(queue, jobs) !== null) return false;
   const { nextLookAt } = await readPlanState(queue.places);
   const inMs = nextLookAt === null ? 0 : Date.parse(nextLookAt) - now.getTime();
   // A clock that was set back must not put the plan off for longer than it would wait anyway.
@@ -172,13 +176,13 @@ class PlanRun {
     requireUnlocked(this.#queue.db, 'verify');
     const { window } = this.#context.config.verifyPlan;
     if (!isWithin(window, this.#context.clock.now())) return 'the time window is over';
-    return busyText(this.#queue);
+    return busyText(this.#queue, this.#context.config.jobs);
   }
 
   async #verify(archive: string): Promise<void> {
     const giveWay = new AbortController();
     const timer = setInterval(() => {
-      if (restoreText(this.#queue) !== null) giveWay.abort();
+      if (restoreText(this.#queue, this.#context.config.jobs) !== null) giveWay.abort();
     }, RESTORE_LOOK_MS);
     const { signal } = this.#hooks;
     try {
@@ -191,7 +195,8 @@ class PlanRun {
     } catch (error) {
       const failure = fromErrno(error, archive);
       if (failure.code === 'CANCELLED' && !giveWay.signal.aborted) throw failure;
-      if (failure.code === 'CANCELLED') this.#why = restoreText(this.#queue) ?? 'a restore began';
+      if (failure.code === 'CANCELLED')
+        this.#why = restoreText(this.#queue, this.#context.config.jobs) ?? 'a restore began';
       else this.#failed(archive, failure);
     } finally {
       clearInterval(timer);
@@ -219,16 +224,21 @@ function forgetOldTries(state: PlanState, nowMs: number): void {
 }
 
 /** What the plan stands back for; null: nothing. Verify jobs are no more urgent than the plan. */
-function busyText(queue: Queue): string | null {
-  return jobText(queue, ['restore', 'backup']);
+function busyText(queue: Queue, jobs: JobSettings): string | null {
+  return jobText(queue, ['restore', 'backup'], jobs);
 }
 
-function restoreText(queue: Queue): string | null {
-  return jobText(queue, ['restore']);
+function restoreText(queue: Queue, jobs: JobSettings): string | null {
+  return jobText(queue, ['restore'], jobs);
 }
 
-function jobText(queue: Queue, kinds: JobKind[]): string | null {
-  const [job] = queue.db.jobs({ states: ['running', 'waiting'], kinds }, { limit: 1 });
+/** Restores that wait for a queue which is off wait for a person: they hold nothing up. */
+function jobText(queue: Queue, kinds: JobKind[], { restoreQueue }: JobSettings): string | null {
+  const awaited = restoreQueue ? kinds : kinds.filter((kind) => kind !== 'restore');
+  const [job] = [
+    ...queue.db.jobs({ states: ['running'], kinds }, { limit: 1 }),
+    ...queue.db.jobs({ states: ['waiting'], kinds: awaited }, { limit: 1 }),
+  ];
   if (job !== undefined) return `job ${job.id} (${job.kind}) is ${job.state}`;
   const work = foregroundWork(queue.places).find(({ kind }) => kinds.includes(kind));
   return work === undefined ? null : `a ${work.kind} runs, process ${work.process.pid}`;

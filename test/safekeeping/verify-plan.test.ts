@@ -46,8 +46,7 @@ async function runPlan(): Promise<{ good: string[]; end: Plan.PlanEnd }> {
   return { good, end };
 }
 
-const isDue = (): Promise<boolean> =>
-  inPlan((context, queue) => isPlanDue(queue, context.config.verifyPlan, now));
+const isDue = (): Promise<boolean> => inPlan((context, queue) => isPlanDue(queue, context.config, now));
 
 beforeAll(async () => {
   tale = new Tale({ config: 'verifyPlan: { enabled: true }\n' });
@@ -140,6 +139,8 @@ describe('The verify plan', () => {
     await tale.phd(['restore', archive, '--to', tale.newFolder(), '--background']);
     expect(await isDue()).toBe(false);
     expect((await runPlan()).end.why).toMatch(/^job \d+ \(restore\) is waiting$/);
+    tale.configure({ config: 'verifyPlan: { enabled: true }\njobs: { restoreQueue: false }\n' });
+    expect(await isDue()).toBe(true);
     await inPlan(async (_context, queue) => void queue.removePending());
     await tale.phd(['locks', 'stop', '--restore']);
     await expect(runPlan()).rejects.toMatchObject({ code: 'LOCKED' });
