@@ -160,8 +160,8 @@ export const REPLICATION_MENU: Menu = {
     {
       key: 'g',
       id: 'retry',
-      label: 'Go again: only what failed',
-      help: 'a pass over the lines that failed in the last one',
+      label: 'Go again over what failed',
+      help: 'what failed in the last pass, with reasons; R tries these lines again',
       disabled: needsTarget,
     },
     LOG,

@@ -1,8 +1,9 @@
 /** Replication: its state, its lines, its passes. A pass is a process of its own: the console may go away. */
 import { REPLICATION_MENU } from '../../menus/tree.ts';
-import { formatBytes, formatCount } from '../../src/engine/display-text.ts';
+import { cutToWidth, formatBytes, formatCount } from '../../src/engine/display-text.ts';
 import { PhdError } from '../../src/errors.ts';
 import type { Queue } from '../../src/queue/queue.ts';
+import type { FailedGoal } from '../../src/replication/pass-state.ts';
 import type { ReplicationStatus } from '../../src/replication/status.ts';
 import type { Desk } from '../desk.ts';
 import { type Line, ToMainMenu } from '../dialogue.ts';
@@ -36,7 +37,10 @@ export async function replication(desk: Desk): Promise<void> {
   for (;;) {
     await desk.refreshState();
     const status = await replicationStatus(queue);
-    const chosen = await desk.dialogue.menu(REPLICATION_MENU, { at, lines: () => stateLines(status) });
+    const chosen = await desk.dialogue.menu(REPLICATION_MENU, {
+      at,
+      lines: () => stateLines(status, desk.dialogue.columns),
+    });
     if (chosen === undefined || chosen === 'quit') return;
     if (chosen === 'abort') throw new ToMainMenu();
     at = chosen;
@@ -44,7 +48,7 @@ export async function replication(desk: Desk): Promise<void> {
   }
 }
 
-function stateLines(status: ReplicationStatus): readonly Line[] {
+function stateLines(status: ReplicationStatus, columns: number): readonly Line[] {
   const { enabled, everyMinutes, lines, faults, failed, daemon, restoreQueue } = status;
   const every = enabled ? `on, a pass every ${everyMinutes} min` : 'off';
   const held: Line[] =
@@ -62,11 +66,13 @@ function stateLines(status: ReplicationStatus): readonly Line[] {
     lastPassText(status),
     ...held,
     ...unread,
-    ...failed
-      .slice(0, SHOWN_FAILURES)
-      .map(({ goal, message }): Line => ({ text: `Failed: ${goal}: ${message}`, mark: 'bad' })),
+    ...failed.slice(0, SHOWN_FAILURES).map((one): Line => {
+      // One row each: the menu below must stay in sight.
+      const text = cutToWidth(`Failed: ${shortGoal(one)}: ${one.message}`, columns - 1);
+      return { text, mark: 'bad' };
+    }),
     ...(failed.length > SHOWN_FAILURES
-      ? [{ text: `and ${failed.length - SHOWN_FAILURES} more: T Log names them`, mark: 'bad' } as const]
+      ? [{ text: `and ${failed.length - SHOWN_FAILURES} more: G lists them`, mark: 'bad' } as const]
       : []),
   ];
 }
@@ -113,9 +119,41 @@ async function runNow(
   });
 }
 
+/** What failed, each with its whole reason; R goes over all of it again. */
 async function retryFailed(desk: Desk, queue: Queue, status: ReplicationStatus): Promise<void> {
-  if (status.failed.length === 0) throw new PhdError('NOT_FOUND', 'nothing failed in the last pass');
-  await runNow(desk, queue, status, ['--retry-failed']);
+  const { failed } = status;
+  if (failed.length === 0) throw new PhdError('NOT_FOUND', 'nothing failed in the last pass');
+  const { rowSource } = await import('./restore/sources.ts');
+  let at: string | undefined;
+  for (;;) {
+    const answer = await desk.dialogue.list<FailedGoal>({
+      title: 'What failed in the last pass',
+      source: rowSource(failed, ({ goal }) => goal),
+      idOf: ({ goal }) => goal,
+      ...(at === undefined ? {} : { at }),
+      columns: [
+        { title: 'Disk', columns: 26, text: shortGoal },
+        { title: 'Why', columns: 0, text: ({ message }) => message },
+      ],
+      actions: [{ key: 'r', id: 'run', footer: 'run again', help: 'a pass over all of these lines' }],
+      empty: 'Nothing failed.',
+    });
+    if (answer === undefined || answer.kind === 'quit') return;
+    if (answer.kind === 'action') return await runNow(desk, queue, status, ['--retry-failed']);
+    const { goal, archive, job, message } = answer.row;
+    at = goal;
+    await desk.dialogue.tell(shortGoal(answer.row), [
+      goal,
+      { text: message, mark: 'bad' },
+      ...(archive === null ? [] : [`from ${archive}`]),
+      ...(job === null ? [] : [`job ${job}: Background status has its log`]),
+    ]);
+  }
+}
+
+/** Folder and disk. */
+function shortGoal({ goal }: FailedGoal): string {
+  return goal.split('/').slice(-2).join('/');
 }
 
 async function dryRun(desk: Desk, queue: Queue): Promise<void> {

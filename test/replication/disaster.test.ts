@@ -242,10 +242,10 @@ it(
 
       // 8 and 9: who looks is told.
       await go(console_, [
-        [['esc'], /Last pass: .* restored, 7 failed\.[\s\S]*Failed: \/[\s\S]*and 4 more: T Log names them/],
-        [['b'], /failed/],
+        [['esc'], /Last pass: .* restored, 7 failed\.[\s\S]*Failed: vm05\/[\s\S]*and 4 more: G lists them/],
+        [['b'], /Background status[\s\S]* failed /],
         [['esc'], /^> B /m],
-        [['t'], /7 failed/],
+        [['t'], /^Log .*\n[\s\S]*7 failed/m],
       ]);
       const log = readFileSync(path.join(host.root, 'log', 'phd.log'), 'utf8');
       for (const { goal, message } of failed) expect(log).toContain(`replication: ${goal}: ${message}`);
@@ -260,7 +260,8 @@ it(
       refill(far, 'far');
       await go(console_, [
         [['esc'], /^> T /m],
-        [['g'], /Run it\?/],
+        [['g'], /What failed in the last pass[\s\S]*vm05\/vm05\.vmdk +disk vm05\.vmdk: block 0 /],
+        [['r'], /Run it\?/],
       ]);
       console_.press('y');
       await console_.waitFor('The pass has ended.', PASS_MS);
