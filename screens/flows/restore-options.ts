@@ -1,4 +1,6 @@
 /** Options of replication and restore; a daemon that runs goes by them at once. */
+import { statSync } from 'node:fs';
+import { normalize } from 'node:path';
 import { restoreOptionsMenu } from '../../menus/configuration-menus.ts';
 import { formatBytes } from '../../src/engine/display-text.ts';
 import type { Volume } from '../../src/engine/volumes.ts';
@@ -46,8 +48,8 @@ async function turnQueue(desk: Desk, isOn: boolean): Promise<void> {
     (await desk.dialogue.confirm({
       title: 'Restore queue',
       lines: [
-        'Restores that run go on. Those that wait, and new ones, are started by nobody but you',
-        '(Background status), and the daemon runs no pass of replication.',
+        'Restores that run go on. Those that wait, and new ones, start only when a person',
+        'starts them in Background status; the daemon runs no pass of replication.',
       ],
       question: 'Turn the queue off?',
       isDestructive: true,
@@ -101,7 +103,31 @@ async function pickVolume(desk: Desk, datastores: readonly string[]): Promise<vo
       },
     ],
     markOf: ({ fault }) => (fault === null ? 'plain' : 'bad'),
+    actions: [
+      { key: 'o', id: 'other', footer: 'other', help: 'a folder of a datastore that is not in the list' },
+    ],
     empty: 'No datastore is set up: Configuration, D Datastores adds one.',
   });
-  if (answer?.kind === 'row') await keep(desk, 'replication.defaultVolume', JSON.stringify(answer.row.path));
+  const chosen =
+    answer?.kind === 'row'
+      ? answer.row.path
+      : answer?.kind === 'action'
+        ? await askFolder(desk, datastores)
+        : undefined;
+  if (chosen !== undefined) await keep(desk, 'replication.defaultVolume', JSON.stringify(chosen));
+}
+
+/** A pass restores into datastores only. */
+function askFolder(desk: Desk, datastores: readonly string[]): Promise<string | undefined> {
+  return desk.dialogue.ask({
+    title: 'Default volume',
+    question: 'Folder that loaded lines restore to',
+    lines: [`Inside a datastore: ${datastores.join(', ')}`],
+    fault: (text) => {
+      const folder = normalize(`${text}/`);
+      const isInside = datastores.some((one) => folder.startsWith(normalize(`${one}/`)));
+      if (!isInside) return 'this lies in no datastore: a pass would restore nothing there';
+      return statSync(folder, { throwIfNoEntry: false })?.isDirectory() ? undefined : `${text} is no folder`;
+    },
+  });
 }

@@ -160,9 +160,11 @@ function printPlan(cli: Cli, plan: PassPlan, isJson: boolean, isWhole: boolean):
     const { line, kind, reason, warnings, fault } = decision;
     const place = `${plan.file}:${line.lineNumber}`;
     for (const warning of warnings) cli.warn(`${place}: ${warning}`);
-    if (fault !== null) cli.warn(`${place}: ${fault.message}`);
+    // Once is enough: what a pass could not do is told as a failure, to who asks what it would do as its answer.
+    const isFailure = fault !== null && (isJson || !isWhole);
+    if (isFailure) cli.warn(`${place}: ${fault.message}`);
     if (isJson) cli.printJson(jsonOf(decision));
-    else if (isWhole || kind !== 'already restored')
+    else if (!isFailure && (isWhole || kind !== 'already restored'))
       cli.print(`line ${line.lineNumber}: ${kind}: ${reason}${kind === 'restore' ? ` to ${line.goal}` : ''}`);
   }
 }

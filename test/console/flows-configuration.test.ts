@@ -51,7 +51,10 @@ it('options of replication and restore: kept beside comments and unknown keys, a
     [['ctrl-u'], /^>$/m],
     ['15\r', 'A pass of replication every 15 min'],
     [['v'], /Lines that are loaded restore to which volume/],
-    [['enter'], /Default volume: \/\S+\/vmfs/],
+    [['o'], 'Folder that loaded lines restore to'],
+    [`${tale.path('one')}\r`, 'this lies in no datastore'],
+    [['ctrl-u'], /^>$/m],
+    [`${tale.path('vmfs/standby')}\r`, /Default volume: \/\S+\/vmfs\/standby/],
     [['p'], 'Replicas: written whole'],
     [['b'], 'Turn the queue off?'],
     [['y'], 'Restore queue: off'],
@@ -62,7 +65,7 @@ it('options of replication and restore: kept beside comments and unknown keys, a
   expect(text).toContain('elsewhere: { deep: [ 1, 2 ] }');
   expect(text).toContain(`atOnce: 2 ${comments[1]}`);
   expect(text).toMatch(
-    /replication:\n {2}everyMinutes: 15\n {2}defaultVolume: \S+vmfs\n {2}inPlace: false\n/,
+    /replication:\n {2}everyMinutes: 15\n {2}defaultVolume: \S+vmfs\/standby\n {2}inPlace: false\n/,
   );
 
   // Off: what is queued waits and says why; other jobs are run; on again: the same daemon takes it.
