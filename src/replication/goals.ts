@@ -2,14 +2,17 @@
 import { realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { diskNameFault, previewRestore } from '../engine/restore-preview.ts';
+import { type MountTables, readMountTables, unmountedVolume } from '../engine/unmounted-volume.ts';
 import { fromErrno, PhdError } from '../errors.ts';
 import type { RestoreLine } from './vmdks-auto.ts';
 
-/** Why a line may not write where it says, by line; lines that may are absent. Changes nothing. */
+/** Why a line may not write where it says, by line; lines that may are absent. Changes nothing. `mounts`: not this system's. */
 export async function checkGoals(
   lines: readonly RestoreLine[],
   datastores: readonly string[],
+  mounts?: MountTables,
 ): Promise<Map<RestoreLine, PhdError>> {
+  const tables = mounts ?? (await readMountTables());
   const real = new Map<string, Promise<string | null>>();
   const realOf = (folder: string): Promise<string | null> => {
     let found = real.get(folder);
@@ -22,7 +25,7 @@ export async function checkGoals(
   const faults = new Map<RestoreLine, PhdError>();
   const firstOf = new Map<string, number>();
   for (const line of lines) {
-    const place = await placeOf(line, datastores, realOf);
+    const place = await placeOf(line, datastores, realOf, tables);
     if (place instanceof PhdError) {
       faults.set(line, place);
       continue;
@@ -41,6 +44,7 @@ async function placeOf(
   line: RestoreLine,
   datastores: readonly string[],
   realOf: (folder: string) => Promise<string | null>,
+  tables: MountTables,
 ): Promise<string | PhdError> {
   const name = path.basename(line.goal);
   const folder = path.dirname(line.goal);
@@ -57,6 +61,9 @@ async function placeOf(
     const gone = (await realOf(named)) === null ? named : above;
     return new PhdError('NOT_FOUND', `${gone} is not there: is its volume mounted?`);
   }
+  const unmounted = unmountedVolume(there, tables);
+  if (unmounted !== undefined)
+    return new PhdError('NOT_FOUND', `${unmounted} stands in /etc/fstab and is not mounted: mount it first`);
   for (const datastore of datastores) {
     const root = await realOf(datastore);
     if (root !== null && isWithin(there, root)) {

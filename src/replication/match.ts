@@ -68,7 +68,7 @@ export function matchLine(line: RestoreLine, context: MatchContext): Decision {
   const warnings = [...search.warnings, ...chosen.passedOver.map((one) => `passed over: ${one}`)];
   const { row } = chosen;
   if (row === null)
-    return { ...withoutArchive(line, search.filter, until, chosen.passedOver, index), warnings };
+    return { ...withoutArchive(line, search.filter, until, chosen.passedOver, context), warnings };
   const others = othersOf(line, search.filter, row, index);
   if (others !== undefined) warnings.push(others);
   const archive = archiveText(row);
@@ -195,27 +195,30 @@ function withoutArchive(
   filter: ArchiveFilter,
   until: Stamp,
   passedOver: readonly string[],
-  index: MatchIndex,
+  { index, deadTargets }: MatchContext,
 ): Decision {
   if (passedOver.length > 0) return decide(line, 'no match', `none can be restored: ${passedOver[0]}`);
+  // What a target holds that could not be listed is not known: it may be there all the same.
+  const dead = [...deadTargets].sort((a, b) => a - b).join(', ');
+  const unknown = dead === '' ? '' : ` (target ${dead} could not be listed now)`;
   const [newest] = index.listArchives(filter, { limit: 1 });
   if (newest !== undefined) {
     const day = until.slice(0, 10);
     return decide(
       line,
       'too new',
-      `the newest is of ${newest.stamp.replace('T', ' ')}, none of ${day} or before`,
+      `the newest is of ${newest.stamp.replace('T', ' ')}, none of ${day} or before${unknown}`,
     );
   }
   const { uuid, scsiId, ...named } = filter;
   const [other] = uuid === undefined && scsiId === undefined ? [] : index.listArchives(named, { limit: 1 });
   if (other === undefined)
-    return decide(line, 'no match', `no backup of ${line.disk}${ofVm(line)} is in the index`);
+    return decide(line, 'no match', `no backup of ${line.disk}${ofVm(line)} is in the index${unknown}`);
   const there = `SCSI id ${other.scsiId}, UUID ${other.uuid}`;
   return decide(
     line,
     'no match',
-    `no backup of ${line.disk}${ofVm(line)} has this UUID and SCSI id; one has ${there}`,
+    `no backup of ${line.disk}${ofVm(line)} has this UUID and SCSI id; one has ${there}${unknown}`,
   );
 }
 

@@ -2,6 +2,7 @@
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { type MountTables, parseMountTables } from '../../src/engine/unmounted-volume.ts';
 import { checkGoals } from '../../src/replication/goals.ts';
 import { parseVmdksAuto } from '../../src/replication/vmdks-auto.ts';
 import { makeTempHome, type TempHome } from '../support/temp-home.ts';
@@ -17,10 +18,14 @@ afterEach(() => home.remove());
 const at = (...parts: string[]): string => path.join(home.root, ...parts);
 
 /** Why each of these goals is refused; null where it is not. */
-async function judge(goals: readonly string[], datastores = [at('vmfs')]): Promise<(string | null)[]> {
+async function judge(
+  goals: readonly string[],
+  datastores = [at('vmfs')],
+  mounts?: MountTables,
+): Promise<(string | null)[]> {
   const { restores } = parseVmdksAuto(goals.map((goal) => `RESTORE:a|*|*|a.vmdk|${goal}\n`).join(''));
   expect(restores).toHaveLength(goals.length);
-  const faults = await checkGoals(restores, datastores);
+  const faults = await checkGoals(restores, datastores, mounts);
   return restores.map((line) => faults.get(line)?.message ?? null);
 }
 
@@ -79,4 +84,25 @@ it('10,000 lines are judged in a moment', async () => {
   const faults = await judge(Array.from({ length: 10_000 }, (_, n) => at(`vmfs/one/vm${n}/a.vmdk`)));
   expect(faults.every((fault) => fault === null)).toBe(true);
   expect(performance.now() - startedMs).toBeLessThan(10_000);
+});
+
+it('a volume of /etc/fstab that is not mounted is no place to write to, although its folder is there', async () => {
+  const fstab = [
+    '# /dev/sdz /never ext4 defaults 0 0',
+    `/dev/sda1 / ext4 defaults 0 1`,
+    `/dev/sdb1 ${at('vmfs/one')} ext4 defaults 0 2`,
+    `server:/two ${at('vmfs/two/')} nfs _netdev 0 0`,
+    '/dev/sdc1 none swap sw 0 0',
+  ].join('\n');
+  const info = (point: string): string => `36 35 98:0 / ${point} rw,noatime shared:1 - ext4 /dev/x rw`;
+  const goals = [at('vmfs/one/new/a.vmdk'), at('vmfs/two/a.vmdk'), at('vmfs/a.vmdk')];
+  const judged = (...mounted: string[]) =>
+    judge(goals, [at('vmfs')], parseMountTables(fstab, ['/', ...mounted].map(info).join('\n')));
+  const words = (name: string) =>
+    expect.stringContaining(`${at('vmfs', name)} stands in /etc/fstab and is not mounted`);
+  expect(await judged()).toEqual([words('one'), words('two'), null]);
+  expect(await judged(at('vmfs/one'))).toEqual([null, words('two'), null]);
+  expect(await judged(at('vmfs/one'), at('vmfs/two'))).toEqual([null, null, null]);
+  // Where nobody can tell what is mounted, nothing is refused for it.
+  expect(await judge(goals, [at('vmfs')], parseMountTables(fstab, ''))).toEqual([null, null, null]);
 });

@@ -158,6 +158,9 @@ describe('a line', () => {
     expect(match('ERP|*|00|ERP.vmdk').reason).toBe('no backup of ERP.vmdk of ERP is in the index');
     expect(match(`CRM|${OTHER}|00|CRM.vmdk`).reason).toContain(`one has SCSI id 00, UUID ${UUID}`);
     expect(match('crm|*|00|CRM.vmdk').kind).toBe('no match');
+    expect(match('ERP|*|00|ERP.vmdk', { dead: [2] }).reason).toBe(
+      'no backup of ERP.vmdk of ERP is in the index (target 2 could not be listed now)',
+    );
   });
 
   it('passes over what is arriving, foreign, without FULL or of a run that lacks disks, and names it', () => {

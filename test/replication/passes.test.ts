@@ -380,6 +380,11 @@ describe('the daemon', () => {
       ]);
       expect(linesOf(await replicate('disable'))).toMatchObject([{ enabled: false }]);
       expect(queue.db.jobs()).toHaveLength(1);
+      // With the restore queue off the daemon starts none of a pass; a pass by hand runs them itself.
+      tale.configure({ config: 'replication: { assumeOff: true }\njobs: { restoreQueue: false }\n' });
+      write(lineOf('ERP'));
+      expect(ends(await pass())).toEqual([goal('ERP', 'ERP.vmdk')]);
+      expect(fileDigest(flat('ERP'))).toBe(original(erp));
     } finally {
       await tale.phd(['daemon', 'stop', '--now']);
       tale.configure({});
@@ -398,6 +403,9 @@ describe('the daemon', () => {
     expect(await due('2026-11-19T12:00:00Z')).toBe(true);
     writeFileSync(tale.path('state', 'replication.json'), '{"startedAt":"2026-11-');
     expect(await due('2026-11-20T12:00:01Z')).toBe(true);
+    const queueOff = 'jobs: { restoreQueue: false }\n';
+    tale.configure({ config: `replication: { enabled: true }\n${queueOff}` });
+    expect(await due('2026-11-20T12:00:01Z')).toBe(false);
     tale.configure({});
   });
 });
