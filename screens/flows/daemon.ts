@@ -16,9 +16,10 @@ export async function daemon(desk: Desk): Promise<void> {
   let at: string | undefined;
   for (;;) {
     await desk.refreshState();
+    const held = await queueOffLine(queue);
     const chosen = await desk.dialogue.menu(DAEMON_MENU, {
       at: at ?? (queue.isDaemonRunning() ? 'stop' : 'start'),
-      lines: () => statusLines(desk, queue, control),
+      lines: () => [...statusLines(desk, queue, control), ...held],
     });
     if (chosen === undefined || chosen === 'quit') return;
     at = chosen;
@@ -28,6 +29,18 @@ export async function daemon(desk: Desk): Promise<void> {
       if (chosen === 'stop-now') await stopNow(desk, queue, control);
       if (chosen === 'log') await (await import('./log.ts')).log(desk);
     });
+  }
+}
+
+/** Why restores wait although the daemon runs. */
+async function queueOffLine(queue: Queue): Promise<Line[]> {
+  const { readJobSettings } = await import('../../src/engine/configuration.ts');
+  const { QUEUE_OFF } = await import('../../src/queue/gate.ts');
+  try {
+    if ((await readJobSettings(queue.places)).restoreQueue) return [];
+    return [{ text: `Restores wait: ${QUEUE_OFF}.`, mark: 'warning' }];
+  } catch (error) {
+    return [{ text: fromErrno(error, 'the settings cannot be read').message, mark: 'bad' }];
   }
 }
 

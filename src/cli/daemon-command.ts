@@ -130,6 +130,8 @@ async function status(cli: Cli, isJson: boolean): Promise<void> {
     const { daemonStatus } = await import('../queue/daemon-control.ts');
     queue.settleInterrupted();
     const { isRunning, record, waitingCount, runningCount } = daemonStatus(queue);
+    const { readJobSettings } = await import('../engine/configuration.ts');
+    const { restoreQueue } = await readJobSettings(queue.places);
     if (isJson) {
       cli.printJson({
         running: isRunning,
@@ -139,12 +141,17 @@ async function status(cli: Cli, isJson: boolean): Promise<void> {
         stopRequest: record?.stopRequest ?? null,
         waitingJobs: waitingCount,
         runningJobs: runningCount,
+        restoreQueue,
       });
     } else {
       const stopping = record?.stopRequest ? ', stops after its jobs' : '';
       const who = record ? `, process ${record.process.pid}, since ${record.startedAt}${stopping}` : '';
       cli.print(isRunning ? `daemon runs${who}` : 'no daemon runs');
       cli.print(`${formatCount(waitingCount, 'job')} waiting, ${runningCount} running`);
+    }
+    if (!restoreQueue) {
+      const { QUEUE_OFF } = await import('../queue/gate.ts');
+      cli.warn(`${QUEUE_OFF}: restores wait`);
     }
     cli.setStatus(isRunning ? 0 : 1);
   });

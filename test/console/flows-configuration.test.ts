@@ -71,6 +71,9 @@ it('options of replication and restore: kept beside comments and unknown keys, a
   // Off: what is queued waits and says why; other jobs are run; on again: the same daemon takes it.
   const queued = await tale.phd(['restore', archive, '--to', tale.newFolder(), '--background']);
   expect(queued.stderr).toContain('the restore queue is off (jobs.restoreQueue): jobs wait for');
+  expect((await tale.phd(['daemon', 'status'])).stderr).toContain(
+    'the restore queue is off (jobs.restoreQueue): restores wait',
+  );
   await tale.phd(['verify', archive, '--background']);
   const stateOf = (kind: string): string | undefined =>
     queue.db.jobs().find((job) => job.kind === kind)?.state;
