@@ -68,7 +68,8 @@ async function check(desk: Desk, which: string, number: number): Promise<void> {
   if (which === 'speed') await showSpeedTest(desk, number);
 }
 
-async function oneTarget(desk: Desk, { number }: TargetConfig): Promise<void> {
+async function oneTarget(desk: Desk, chosenTarget: TargetConfig): Promise<void> {
+  let { number } = chosenTarget;
   let at = 'test';
   for (;;) {
     const target = (await desk.context()).config.targets.find((one) => one.number === number);
@@ -87,7 +88,7 @@ async function oneTarget(desk: Desk, { number }: TargetConfig): Promise<void> {
     if (chosen === undefined || chosen === 'quit') return;
     at = chosen;
     if (chosen === 'test' || chosen === 'speed') await check(desk, chosen, number);
-    else if (chosen === 'edit') return await edit(desk, target);
+    else if (chosen === 'edit') number = await edit(desk, target);
     else if (chosen !== 'remove')
       await tellFailure(desk, 'Not kept', () => changeTargetSetting(desk, target, chosen));
     else if (await remove(desk, target)) return;
@@ -138,8 +139,8 @@ async function addTarget(desk: Desk, { config }: EngineContext): Promise<string 
   return String(answers.number);
 }
 
-/** The same questions with what is set; settings that are not asked for stay. */
-async function edit(desk: Desk, target: TargetConfig): Promise<void> {
+/** The same questions with what is set; settings that are not asked for stay. Its number afterwards. */
+async function edit(desk: Desk, target: TargetConfig): Promise<number> {
   const { number, name, transport, host, port, user, path, privateKeyFile, tls } = target;
   const answers: TargetAnswers = {
     ...NEW_TARGET,
@@ -156,11 +157,12 @@ async function edit(desk: Desk, target: TargetConfig): Promise<void> {
   };
   const { config } = await desk.context();
   const taken = new Set(config.targets.map((one) => one.number).filter((one) => one !== number));
-  if (!(await askTarget(desk, answers, taken))) return;
+  if (!(await askTarget(desk, answers, taken))) return number;
   const { editTarget } = await import('../../src/engine/configuration.ts');
   await editTarget((await desk.queue()).places, number, await settingsOf(desk, answers));
   await desk.forgetContext();
   await showTargetTest(desk, answers.number);
+  return answers.number;
 }
 
 async function remove(desk: Desk, { number, name }: TargetConfig): Promise<boolean> {

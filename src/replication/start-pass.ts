@@ -2,9 +2,11 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import path from 'node:path';
-import { fromErrno } from '../errors.ts';
+import { ExclusiveLock } from '../../db/exclusive-lock.ts';
+import { fromErrno, PhdError } from '../errors.ts';
 import type { Queue } from '../queue/queue.ts';
 import { MAIN_FILE } from '../queue/worker.ts';
+import { passLockFile } from './pass.ts';
 
 export interface StartedPass {
   /** What it says, line by line. */
@@ -14,14 +16,18 @@ export interface StartedPass {
   end: Promise<number>;
 }
 
-/** `words` as `phd replicate run` takes them; the signal ends it. Throws IO. */
+/** `words` as `phd replicate run` takes them; the signal ends it. Throws LOCKED, IO. */
 export async function startPass(
   queue: Queue,
   env: NodeJS.ProcessEnv,
   words: readonly string[],
   signal?: AbortSignal,
 ): Promise<StartedPass> {
-  const name = words.includes('--dry-run') ? 'replication-dry-run.log' : 'replication-pass.log';
+  const isDry = words.includes('--dry-run');
+  // The log of the pass that runs must not be begun anew.
+  if (!isDry && ExclusiveLock.isHeld(passLockFile(queue)))
+    throw new PhdError('LOCKED', 'a replication pass runs already: see phd jobs list');
+  const name = isDry ? 'replication-dry-run.log' : 'replication-pass.log';
   const logFile = path.join(queue.places.logDir, name);
   let log: number;
   try {

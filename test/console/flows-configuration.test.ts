@@ -103,7 +103,13 @@ it('a target: read only, limit of bandwidth, most connections; back to none take
     [['l'], /^> ?5000/m],
     [['ctrl-u'], /^>$/m],
     [['enter'], 'Limit of bandwidth: none'],
-    [['t'], 'Target 1 works'],
+    [['e'], 'Where do the archives of this target lie?'],
+    [['enter'], 'Its number'],
+    [['enter'], 'Its name'],
+    [['ctrl-u'], /^>$/m],
+    ['uno\r', 'Folder of the archives'],
+    [['enter'], 'Target 1 works'],
+    [['enter'], /^1 uno: vmfs[\s\S]*> E +Edit/m],
   ]);
   expect(yaml()).not.toContain('bandwidthLimit');
 });
