@@ -131,64 +131,69 @@ export const RESTORE_MENU: Menu = {
   ],
 };
 
-export const REPLICATION_MENU: Menu = {
-  id: 'replication',
-  title: 'Replication',
-  entries: [
-    {
-      key: 's',
-      id: 'switch',
-      label: 'Switch on or off',
-      help: 'whether the daemon runs a pass each hour, or as often as phd.yaml says',
-    },
-    LOCKS,
-    BACKGROUND,
-    {
-      key: 'r',
-      id: 'run',
-      label: 'Run now',
-      help: 'one pass: list the targets, restore what is new',
-      disabled: needsTarget,
-    },
-    {
-      key: 'y',
-      id: 'dry-run',
-      label: 'Why: what each line would do',
-      help: 'a pass that only tells what it would restore, and why not',
-      disabled: needsTarget,
-    },
-    {
-      key: 'g',
-      id: 'retry',
-      label: 'Go again over what failed',
-      help: 'what failed in the last pass, with reasons; R tries these lines again',
-      disabled: needsTarget,
-    },
-    LOG,
-    {
-      key: 'e',
-      id: 'edit',
-      label: 'Edit vmdks.auto',
-      help: 'the lines, in $EDITOR; faults are told by number',
-    },
-    {
-      key: 'f',
-      id: 'load',
-      label: 'Load disk names',
-      help: 'append a line, commented out, for each disk on the targets',
-      disabled: needsTarget,
-    },
-    { key: 'v', id: 'view', label: 'View restored.log', help: 'what was restored, when and where to' },
-    {
-      key: 'd',
-      id: 'forget',
-      label: 'Delete restored.log',
-      help: 'forget what was restored: the next pass restores it all again',
-    },
-    ABORT,
-    QUIT,
-  ],
-};
+export function replicationMenu(isEnabled: boolean): Menu {
+  return {
+    id: 'replication',
+    title: 'Replication',
+    entries: [
+      {
+        key: 's',
+        id: 'switch',
+        label: `Replication: ${isEnabled ? 'enabled' : 'disabled'}`,
+        help: 'turns it on or off: whether the daemon runs a pass each hour, or as often as is set',
+      },
+      LOCKS,
+      BACKGROUND,
+      {
+        key: 'r',
+        id: 'run',
+        label: 'Run now',
+        help: 'one pass: list the targets, restore what is new',
+        disabled: needsTarget,
+      },
+      {
+        key: 'y',
+        id: 'dry-run',
+        label: 'Why: what each line would do',
+        help: 'a pass that only tells what it would restore, and why not',
+        disabled: needsTarget,
+      },
+      {
+        key: 'g',
+        id: 'retry',
+        label: 'Go again over what failed',
+        help: 'what failed in the last pass, with reasons; R tries these lines again',
+        disabled: needsTarget,
+      },
+      LOG,
+      {
+        key: 'e',
+        id: 'edit',
+        label: 'Edit vmdks.auto',
+        help: 'the lines, in $EDITOR; faults are told by number',
+      },
+      {
+        key: 'f',
+        id: 'load',
+        label: 'Load disk names',
+        help: 'append a line, commented out, for each disk on the targets',
+        disabled: needsTarget,
+      },
+      { key: 'v', id: 'view', label: 'View restored.log', help: 'what was restored, when and where to' },
+      {
+        key: 'd',
+        id: 'forget',
+        label: 'Delete restored.log',
+        help: 'forget what was restored: the next pass restores it all again',
+      },
+      ABORT,
+      QUIT,
+    ],
+  };
+}
+
+/** As the help and the printed keys show it. */
+export const REPLICATION_MENU: Menu = replicationMenu(false);
 
 export const SEARCH_MENU: Menu = {
   id: 'search',

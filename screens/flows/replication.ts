@@ -1,5 +1,5 @@
 /** Replication: its state, its lines, its passes. A pass is a process of its own: the console may go away. */
-import { REPLICATION_MENU } from '../../menus/tree.ts';
+import { replicationMenu } from '../../menus/tree.ts';
 import { cutToWidth, formatBytes, formatCount } from '../../src/engine/display-text.ts';
 import { PhdError } from '../../src/errors.ts';
 import type { Queue } from '../../src/queue/queue.ts';
@@ -37,7 +37,7 @@ export async function replication(desk: Desk): Promise<void> {
   for (;;) {
     await desk.refreshState();
     const status = await replicationStatus(queue);
-    const chosen = await desk.dialogue.menu(REPLICATION_MENU, {
+    const chosen = await desk.dialogue.menu(replicationMenu(status.enabled), {
       at,
       lines: () => stateLines(status, desk.dialogue.columns),
     });
