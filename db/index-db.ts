@@ -44,6 +44,15 @@ export interface FolderState {
   archiveCount: number;
 }
 
+type FolderValues = [
+  name: string,
+  modifiedMs: number | null,
+  listedMs: number,
+  skipped: number,
+  complete: number,
+  archiveCount: number,
+];
+
 export class IndexDb extends OrderReader {
   /** Opens or makes the file; a damaged one is removed and made anew, and `onNotice` says so. Throws IO. */
   static open(file: string, onNotice?: (message: string) => void): IndexDb {
@@ -52,25 +61,19 @@ export class IndexDb extends OrderReader {
 
   /** Folders of a target as they were last seen, by name. */
   folderStates(targetNumber: number): Map<string, FolderState> {
-    const rows = this.rows(
-      `SELECT f.name, f.modified_ms, f.listed_ms, f.skipped,
+    const sql = `SELECT f.name, f.modified_ms, f.listed_ms, f.skipped,
          f.complete AND f.id NOT IN (SELECT folder_id FROM archives WHERE complete = 0) AS complete,
          (SELECT count(*) FROM archives a WHERE a.folder_id = f.id) AS archives
-       FROM folders f WHERE f.target_number = @targetNumber`,
-      { targetNumber },
-    );
-    return new Map(
-      rows.map((row) => [
-        String(row.name),
-        {
-          modifiedMs: row.modified_ms === null ? null : Number(row.modified_ms),
-          listedMs: Number(row.listed_ms),
-          complete: row.complete === 1,
-          skipped: Number(row.skipped),
-          archiveCount: Number(row.archives),
-        },
-      ]),
-    );
+       FROM folders f WHERE f.target_number = @targetNumber`;
+    return this.guard(() => {
+      const states = new Map<string, FolderState>();
+      // Tens of thousands of rows: as arrays they cost half.
+      for (const row of this.statement(sql).raw().iterate({ targetNumber })) {
+        const [name, modifiedMs, listedMs, skipped, complete, archiveCount] = row as FolderValues;
+        states.set(name, { modifiedMs, listedMs, skipped, complete: complete === 1, archiveCount });
+      }
+      return states;
+    });
   }
 
   /** Puts what a listing of one folder shows in the place of what was known of it, in one transaction. */

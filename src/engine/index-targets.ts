@@ -167,12 +167,21 @@ function emptyResult(targetNumber: number, targetName: string): TargetIndexResul
   };
 }
 
+/** When a folder was changed, and how much that may be off. */
+interface FolderTime {
+  ms: number | null;
+  offByMs: number;
+}
+
 /** One walk over one target. */
 class TargetListing {
   readonly #context: EngineContext;
   readonly #storage: Storage;
   readonly #result: TargetIndexResult;
   readonly #options: IndexOptions;
+  readonly #startedMs: number;
+  /** Most folders share their words with others. */
+  readonly #shownTimes = new Map<string, FolderTime>();
   #foldersDone = 0;
 
   constructor(context: EngineContext, storage: Storage, result: TargetIndexResult, options: IndexOptions) {
@@ -180,6 +189,7 @@ class TargetListing {
     this.#storage = storage;
     this.#result = result;
     this.#options = options;
+    this.#startedMs = context.clock.now().getTime();
   }
 
   async run(): Promise<void> {
@@ -212,10 +222,10 @@ class TargetListing {
     await Promise.all(Array.from({ length: FOLDERS_AT_ONCE }, work)).finally(() => {
       next = folders.length;
     });
-    if (root.complete) {
-      const present = folders.map((entry) => entry.name).filter((name) => !gone.has(name));
-      this.#result.removedFolders = this.#context.index.keepFolders(this.#storage.number, present);
-    }
+    if (!root.complete) return;
+    const present = new Set(folders.map((entry) => entry.name).filter((name) => !gone.has(name)));
+    if ([...known.keys()].every((name) => present.has(name))) return;
+    this.#result.removedFolders = this.#context.index.keepFolders(this.#storage.number, [...present]);
   }
 
   /**
@@ -236,10 +246,14 @@ class TargetListing {
     );
   }
 
-  /** Time of the folder, and how much it may be off. */
-  #timeOf({ modifiedMs, shownTime }: StorageEntry): { ms: number | null; offByMs: number } {
+  #timeOf({ modifiedMs, shownTime }: StorageEntry): FolderTime {
     if (modifiedMs !== null || shownTime === undefined) return { ms: modifiedMs, offByMs: 0 };
-    return readShownTime(shownTime, this.#context.clock.now().getTime()) ?? { ms: null, offByMs: 0 };
+    let time = this.#shownTimes.get(shownTime);
+    if (time === undefined) {
+      time = readShownTime(shownTime, this.#startedMs) ?? { ms: null, offByMs: 0 };
+      this.#shownTimes.set(shownTime, time);
+    }
+    return time;
   }
 
   /** Lists one folder into the index; false if it is gone. A failure leaves the rows it had. */

@@ -25,6 +25,8 @@ export interface Decision {
   fault: PhdError | null;
   /** Number of the job that writes this disk; null: none. */
   job: number | null;
+  /** An in-place restore was broken off over its disk. */
+  isUnfinished: boolean;
 }
 
 /** What the index is asked for. */
@@ -80,7 +82,7 @@ export function matchLine(line: RestoreLine, context: MatchContext): Decision {
 }
 
 export function decide(line: RestoreLine, kind: DecisionKind, reason: string): Decision {
-  return { line, kind, reason, row: null, warnings: [], fault: null, job: null };
+  return { line, kind, reason, row: null, warnings: [], fault: null, job: null, isUnfinished: false };
 }
 
 /** Only DELTAs are restored: a FULL has its empty one. */

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ExclusiveLock } from '../../db/exclusive-lock.ts';
 import type { EngineContext } from '../engine/context.ts';
-import { isUnfinished, settleDisk } from '../engine/settle-disk.ts';
+import { settleDisk } from '../engine/settle-disk.ts';
 import type { ErrorCode } from '../errors.ts';
 import { exitStatusOf, fromErrno, PhdError, throwIfAborted } from '../errors.ts';
 import type { Job } from '../model/job.ts';
@@ -164,10 +164,9 @@ class Pass {
     const failed: FailedGoal[] = [];
     for (const decision of decisions) {
       const { line, kind, row } = decision;
-      if (kind === 'restore' || kind === 'queued' || kind === 'refused') continue;
+      if (!decision.isUnfinished || kind === 'restore' || kind === 'queued') continue;
       try {
-        if (await isUnfinished(line.goal))
-          await settleDisk(line.goal, this.#options.assumeOff, this.#options.onWarning);
+        await settleDisk(line.goal, this.#options.assumeOff, this.#options.onWarning);
       } catch (error) {
         const { code, message } = fromErrno(error, `cannot settle ${line.goal}`);
         this.#options.onWarning(message);

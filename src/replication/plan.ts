@@ -65,13 +65,16 @@ export async function planPass(context: EngineContext, options: PlanOptions): Pr
   const goalFaults = await checkGoals(file.restores, context.config.datastores);
   const lines = file.restores.filter(({ goal }) => wanted?.has(goal) ?? true);
   const writers = options.writersOf(new Set(lines.map(({ goal }) => goal)));
+  const states = await Promise.all(lines.map(diskState));
   const decisions: Decision[] = [];
-  for (const line of lines) {
+  for (const [at, line] of lines.entries()) {
     throwIfAborted(options.signal);
-    const fault = goalFaults.get(line);
+    const state = states[at];
+    const fault = goalFaults.get(line) ?? (state instanceof PhdError ? state : undefined);
     const decision =
       fault === undefined ? await decideLine(context, line, match, writers, options) : refuse(line, fault);
-    if (decision.kind !== 'refused' && (await isUnfinished(line.goal)))
+    decision.isUnfinished = decision.kind !== 'refused' && state === 'unfinished';
+    if (decision.isUnfinished)
       decision.warnings.push('an in-place restore was broken off here: a pass settles it first');
     decisions.push(decision);
   }
@@ -83,6 +86,14 @@ export async function planPass(context: EngineContext, options: PlanOptions): Pr
     hasPassphrases: file.hasPassphrases,
     confirmedStamp,
   };
+}
+
+/** Whether an in-place restore was broken off over the disk of this line, or why that cannot be seen. */
+function diskState({ goal }: RestoreLine): Promise<'unfinished' | 'whole' | PhdError> {
+  return isUnfinished(goal).then(
+    (isOne) => (isOne ? 'unfinished' : 'whole'),
+    (error) => fromErrno(error, `cannot look at ${goal}`),
+  );
 }
 
 /** Lists all targets; numbers of those that failed. What the index knew of them still counts. */
