@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** Entry of the program: signals and streams; the console at once, everything else by the command line. */
-import { realpathSync } from 'node:fs';
+import { realpathSync, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { CliStreams } from './cli/cli.ts';
 import { type ConsoleWords, consoleWords } from './cli/console-words.ts';
@@ -76,6 +76,12 @@ async function runProcess(): Promise<void> {
       abort.abort();
     });
   }
+  // Node's own status for work that waits for what can never come; it would end without a word.
+  process.on('exit', () => {
+    if (process.exitCode !== 13) return;
+    writeSync(2, 'phd: fault in the program: it ended before its work was done\n');
+    process.exitCode = 1;
+  });
   const status = await main(words, process.env, { stdin, stdout, stderr }, abort.signal);
   // A failed write is told one turn later.
   await new Promise((told) => setImmediate(told));

@@ -20,6 +20,8 @@ interface Words {
   image?: string[];
   assumeOff?: boolean;
   quiesce?: boolean;
+  job?: string;
+  due?: boolean;
   background?: boolean;
   json?: boolean;
 }
@@ -37,7 +39,8 @@ Examples:
   phd backup /srv/vms/* --target 2
   phd backup /srv/vms/mail --full --codec zstd --encrypt
   phd backup /srv/vms/mail --image /dev/vg0/mail-data
-  phd backup esx01/web esx01/mail --quiesce`;
+  phd backup esx01/web esx01/mail --quiesce
+  phd backup --job nightly`;
 
 const MAX_LEVEL = { gzip: 9, zstd: 19, lzop: 9 } as const;
 
@@ -47,7 +50,7 @@ export function registerBackup(program: Command, cli: Cli): void {
     .summary('back up VMs')
     .description('back up all disks of VMs: a FULL the first time, then DELTAs against it')
     .argument(
-      '<VM...>',
+      '[VM...]',
       'folder of a VM on a datastore, or HOST/VM of a host in phd.yaml (a folder of that name: ./HOST/VM)',
     )
     .option(
@@ -62,11 +65,16 @@ export function registerBackup(program: Command, cli: Cli): void {
     .option('--no-encrypt', 'do not encrypt, whatever is configured')
     .option('--image <FILE...>', 'further raw images or devices to take as disks')
     .option('--assume-off', 'back up although something has the disk open for writing')
+    .option('--job <NAME>', 'run this backup job of phd.yaml now: DELTAs, with --full FULLs')
+    .option('--due', 'run the backup jobs that are due, as the daemon does')
     .option('--quiesce', 'ask the guests of hosts to flush their file systems first')
     .option('--background', 'queue it, one job for each VM, for phd daemon: see phd jobs')
     .option('--json', 'JSON lines')
     .addHelpText('after', EXAMPLES)
     .action(async (names: string[], words: Words) => {
+      if (words.job !== undefined || words.due) return await runJobs(cli, names, words);
+      if (names.length === 0)
+        throw new PhdError('USAGE', 'name VMs, or a job with --job: see phd backup --help');
       const request = requestOf(words);
       if (words.background) return await queueBackups(cli, names, request, words.json ?? false);
       await cli.withContext(async (context) => {
@@ -105,6 +113,16 @@ async function backUpAll(
   }
   await copyAfterBackup(cli, context, [...targets]);
   cli.setStatusOf(failures);
+}
+
+/** What a job of phd.yaml says is not said again on the command line. */
+async function runJobs(cli: Cli, names: readonly string[], words: Words): Promise<void> {
+  const { full, due, job, json, ...others } = words;
+  if (names.length > 0 || Object.keys(others).length > 0 || (due && (job !== undefined || full)))
+    throw new PhdError('USAGE', '--job NAME goes with --full and --json alone, --due with --json');
+  const { runDueJobs, runNamedJob } = await import('./backup-jobs-command.ts');
+  if (job === undefined) await runDueJobs(cli, json ?? false);
+  else await runNamedJob(cli, job, full ? 'full' : 'delta', json ?? false);
 }
 
 /** `HOST/VM` where phd.yaml names that host, else a folder. */

@@ -47,7 +47,9 @@ export function registerConfig(program: Command, cli: Cli): void {
     )
     .option('--json', 'JSON lines')
     .action(async ({ json: isJson = false }: { json?: boolean }) => {
-      const { checkConfig, openPlaces, unknownConfigKeys } = await import('../engine/configuration.ts');
+      const { checkConfig, openPlaces, readConfig, unknownConfigKeys } = await import(
+        '../engine/configuration.ts'
+      );
       const places = await openPlaces(cli.env);
       const warnings = await unknownConfigKeys(places);
       for (const message of warnings) {
@@ -55,6 +57,10 @@ export function registerConfig(program: Command, cli: Cli): void {
         if (isJson) cli.printJson({ event: 'warning', code: null, message });
       }
       const faults = await checkConfig(places, cli.env);
+      if (faults.length === 0) {
+        const { jobFaults } = await import('../backup-jobs/job.ts');
+        faults.push(...jobFaults(await readConfig(places)));
+      }
       cli.setStatusOf(
         faults.map((fault) => cli.reportItemError(new PhdError('CONFIG_INVALID', fault), {}, isJson)),
       );

@@ -63,7 +63,7 @@ async function run(cli: Cli): Promise<void> {
       env: cli.env,
       signal: cli.signal,
       onReady: tellReady,
-      chores: [replication(queue, cli.env), verifyPlan(queue, cli.env), copies(queue, cli.env)],
+      chores: [replication, verifyPlan, copies, backupJobs].map((chore) => chore(queue, cli.env)),
       log: (text) => {
         cli.print(`${queue.now()} ${text}`);
         appendLog(queue.places, queue.clock, `daemon: ${text}`);
@@ -94,6 +94,21 @@ function verifyPlan(queue: Queue, env: NodeJS.ProcessEnv): Chore {
       return await isPlanDue(queue, { verifyPlan, jobs }, queue.clock.now());
     },
     start: () => startPhd(['verify', '--plan'], env),
+  };
+}
+
+/** Backup jobs of phd.yaml, when they are due. */
+function backupJobs(queue: Queue, env: NodeJS.ProcessEnv): Chore {
+  return {
+    name: 'backup jobs',
+    isDue: async () => {
+      const { readConfig } = await import('../engine/configuration.ts');
+      const config = await readConfig(queue.places);
+      if (config.backupJobs.length === 0) return false;
+      const { dueJobs } = await import('../backup-jobs/due-jobs.ts');
+      return (await dueJobs(queue.places, config, queue.clock.now())).due.length > 0;
+    },
+    start: () => startPhd(['backup', '--due'], env),
   };
 }
 

@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { PROGRAM } from '../engine/version.ts';
 import { registerBackup } from './backup-command.ts';
+import { registerBackupJobs } from './backup-jobs-command.ts';
 import { Cli, type CliStreams, parserWords } from './cli.ts';
 import { registerConfig } from './config-command.ts';
 import { CONSOLE_OPTIONS, type ConsoleWords } from './console-words.ts';
@@ -49,6 +50,7 @@ const REGISTRARS: ((program: Command, cli: Cli) => void)[] = [
     ),
   registerTarget,
   registerHost,
+  registerBackupJobs,
   registerConfig,
   registerSheet,
   registerPassphrase,

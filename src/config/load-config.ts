@@ -5,6 +5,7 @@ import path from 'node:path';
 import { type Document, isNode, LineCounter, parseDocument } from 'yaml';
 import { fromErrno, PhdError } from '../errors.ts';
 import type {
+  BackupJobConfig,
   Config,
   HostConfig,
   Places,
@@ -12,7 +13,13 @@ import type {
   TargetConfig,
   VerifyPlanSettings,
 } from '../model/config.ts';
-import { type ConfigText, configSchema, type HostText, type TargetText } from './schema.ts';
+import {
+  type BackupJobText,
+  type ConfigText,
+  configSchema,
+  type HostText,
+  type TargetText,
+} from './schema.ts';
 import { unknownKeys } from './unknown-keys.ts';
 
 export const CONFIG_NAME = 'phd.yaml';
@@ -205,6 +212,7 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
       fullOffline: text.backup.fullOffline,
     },
     hosts: text.hosts.map(hostOf),
+    backupJobs: text.backupJobs.map((one) => backupJobOf(one, text.hosts, folder)),
     indexMaxAgeMinutes: text.index.maxAgeMinutes,
     jobs: {
       atOnce: text.jobs.atOnce,
@@ -231,6 +239,41 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
       mono: text.console.mono ?? null,
       mouse: text.console.mouse ?? null,
     },
+  };
+}
+
+/** Sources that are no hosts are folders. */
+function backupJobOf(one: BackupJobText, hosts: readonly HostText[], folder: string): BackupJobConfig {
+  const isHost = (source: string): boolean => hosts.some(({ name }) => name === source);
+  const { hooks, keep } = one;
+  const keepLast = { daily: 0, weekly: 0, monthly: 0 };
+  return {
+    name: one.name,
+    enabled: one.enabled,
+    vms: one.vms,
+    exclude: one.exclude,
+    from: one.from?.map((source) => (isHost(source) ? source : path.resolve(folder, source))) ?? null,
+    disks: one.disks ?? null,
+    excludeDisks: one.excludeDisks,
+    targets: one.targets ?? null,
+    full: one.full ?? null,
+    delta: one.delta ?? null,
+    codec: one.codec ?? null,
+    level: one.level ?? null,
+    encrypt: one.encrypt ?? null,
+    fullAboveChangedPercent: one.fullAboveChangedPercent ?? null,
+    bandwidthLimitBytesPerSecond: one.bandwidthLimitBytesPerSecond ?? null,
+    quiesce: one.quiesce,
+    hooks: {
+      beforeRun: hooks.beforeRun ?? null,
+      afterRun: hooks.afterRun ?? null,
+      beforeVm: hooks.beforeVm ?? null,
+      afterVm: hooks.afterVm ?? null,
+      timeoutMs: hooks.timeoutSeconds * 1000,
+    },
+    atOnce: one.atOnce,
+    keep: keep === undefined ? null : typeof keep === 'number' ? { ...keepLast, last: keep } : keep,
+    preClean: one.preClean,
   };
 }
 

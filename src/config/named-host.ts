@@ -1,6 +1,7 @@
 /** The host that a name names. */
-import { PhdError } from '../errors.ts';
+import type { PhdError } from '../errors.ts';
 import type { Config, HostConfig } from '../model/config.ts';
+import { noSuch } from './no-such.ts';
 
 /** Throws USAGE, with the names that there are, if there is no such host. */
 export function namedHost({ file, hosts }: Pick<Config, 'file' | 'hosts'>, name: string): HostConfig {
@@ -14,6 +15,5 @@ export function namedHost({ file, hosts }: Pick<Config, 'file' | 'hosts'>, name:
 }
 
 export function noSuchHost(file: string, names: readonly string[], name: string): PhdError {
-  const words = names.length === 0 ? 'it has none: phd host add makes one' : `it has ${names.join(', ')}`;
-  return new PhdError('USAGE', `there is no host ${name} in ${file}; ${words}`);
+  return noSuch('host', name, file, names, 'phd host add makes one');
 }

@@ -93,6 +93,49 @@ const secretKeys = (name: string) => ({
   [`${name}Command`]: text.optional(),
 });
 
+const shellCommand = z.string().min(1).max(4096).optional();
+const keepCount = wholeNumber(0, 99_999).default(0);
+
+const backupJob = z.looseObject({
+  name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'expected letters, digits, dots and dashes'),
+  enabled: z.boolean().default(true),
+  vms: z.array(text).min(1, 'expected names of VMs or patterns, ["*"] for all'),
+  exclude: z.array(text).default([]),
+  from: z.array(text).optional(),
+  disks: z.array(text).optional(),
+  excludeDisks: z.array(text).default([]),
+  targets: z.array(wholeNumber(1, 9999)).min(1).optional(),
+  full: text.optional(),
+  delta: text.optional(),
+  codec: z.enum(['gzip', 'zstd', 'lzop']).optional(),
+  level: wholeNumber(1, 22).optional(),
+  encrypt: z.boolean().optional(),
+  fullAboveChangedPercent: z.number().min(0).max(100).optional(),
+  bandwidthLimitBytesPerSecond: wholeNumber(1024, Number.MAX_SAFE_INTEGER).optional(),
+  quiesce: z.boolean().default(false),
+  hooks: z
+    .looseObject({
+      beforeRun: shellCommand,
+      afterRun: shellCommand,
+      beforeVm: shellCommand,
+      afterVm: shellCommand,
+      timeoutSeconds: wholeNumber(1, 86_400).default(300),
+    })
+    .prefault({}),
+  atOnce: wholeNumber(1, 4).default(1),
+  keep: z
+    .union([
+      wholeNumber(1, 99_999),
+      z
+        .looseObject({ last: keepCount, daily: keepCount, weekly: keepCount, monthly: keepCount })
+        .refine(({ last, daily, weekly, monthly }) => last + daily + weekly + monthly > 0, {
+          message: 'expected at least one number above 0',
+        }),
+    ])
+    .optional(),
+  preClean: z.boolean().default(false),
+});
+
 /** `22:00-06:00` */
 const WINDOW = /^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$/;
 
@@ -115,6 +158,16 @@ export const configSchema = z.looseObject({
     .superRefine((hosts, context) => {
       hosts.forEach(({ name }, at) => {
         if (hosts.findIndex((other) => other.name === name) === at) return;
+        const message = `expected a name of its own: ${name} is taken`;
+        context.addIssue({ code: 'custom', path: [at, 'name'], message });
+      });
+    })
+    .default([]),
+  backupJobs: z
+    .array(backupJob)
+    .superRefine((jobs, context) => {
+      jobs.forEach(({ name }, at) => {
+        if (jobs.findIndex((other) => other.name === name) === at) return;
         const message = `expected a name of its own: ${name} is taken`;
         context.addIssue({ code: 'custom', path: [at, 'name'], message });
       });
@@ -182,3 +235,4 @@ export const configSchema = z.looseObject({
 export type ConfigText = z.output<typeof configSchema>;
 export type TargetText = ConfigText['targets'][number];
 export type HostText = ConfigText['hosts'][number];
+export type BackupJobText = ConfigText['backupJobs'][number];

@@ -5,6 +5,7 @@
 import { ReadableStream } from 'node:stream/web';
 import type * as Openpgp from 'openpgp';
 import { PhdError } from '../errors.ts';
+import { fromOpenpgp, HEAD_BYTES, loadOpenpgp, requirePassphrases, sessionKey } from './session-key.ts';
 
 /** Every passphrase packet is this long, so `tail -c +49` reaches the second one. */
 export const PASSPHRASE_PACKET_BYTES = 48;
@@ -12,11 +13,6 @@ export const PASSPHRASE_PACKET_BYTES = 48;
 export const CHUNK_BYTES = 1_048_576;
 /** S2K count of 65,011,712: what gpg itself uses. */
 const S2K_COUNT_BYTE = 255;
-
-/** Loaded when first needed: most restores meet no encryption, and it costs start-up time and memory. */
-export function loadOpenpgp(): Promise<typeof Openpgp> {
-  return import('openpgp');
-}
 
 function configOf(openpgp: typeof Openpgp) {
   return {
@@ -70,10 +66,12 @@ export async function* decryptStream(
     }
   };
   try {
-    const message = await openpgp.readMessage({ binaryMessage: streamOf(guarded()) });
+    const { head, rest } = await headOf(guarded());
+    const key = await sessionKey(head, passphrases, what);
+    const message = await openpgp.readMessage({ binaryMessage: streamOf(rest) });
     const decrypted = await openpgp.decrypt({
       message,
-      passwords: [...passphrases],
+      sessionKeys: [{ data: Uint8Array.from(key), algorithm: 'aes256' }],
       format: 'binary',
       config: { allowUnauthenticatedStream: true, ...configOf(openpgp) },
     });
@@ -86,34 +84,23 @@ export async function* decryptStream(
   }
 }
 
-export function requirePassphrases(passphrases: readonly string[], what: string): void {
-  if (passphrases.length > 0) return;
-  throw new PhdError(
-    'PASSPHRASE_MISSING',
-    `${what} is encrypted and no passphrase is known: name one under "encryption" in phd.yaml`,
-  );
-}
-
-/** OpenPGP.js tells failures apart by words alone; this is the only place that reads them. */
-export function fromOpenpgp(error: unknown, what: string): PhdError {
-  if (error instanceof PhdError) return error;
-  const words = (error as Error | undefined)?.message ?? String(error);
-  if (
-    /session key decryption failed|incorrect (key )?passphrase|Invalid enum value|Invalid session key/i.test(
-      words,
-    )
-  ) {
-    return new PhdError('PASSPHRASE_WRONG', `${what}: none of the known passphrases opens it`, {
-      cause: error,
-    });
+/** The first bytes of a stream, and the whole of it again. */
+async function headOf(
+  source: AsyncGenerator<Uint8Array>,
+): Promise<{ head: Buffer; rest: AsyncGenerator<Uint8Array> }> {
+  const first: Uint8Array[] = [];
+  let bytes = 0;
+  while (bytes < HEAD_BYTES) {
+    const next = await source.next();
+    if (next.done) break;
+    first.push(next.value);
+    bytes += next.value.length;
   }
-  if (/version|not supported|unsupported|unknown packet/i.test(words)) {
-    const advice = 'it was not encrypted by this program (only SEIPDv1 messages are read)';
-    return new PhdError('FORMAT_UNSUPPORTED', `${what}: ${advice}`, { cause: error });
-  }
-  return new PhdError('ARCHIVE_DAMAGED', `${what}: the encrypted message is damaged (${words})`, {
-    cause: error,
-  });
+  const rest = async function* (): AsyncGenerator<Uint8Array> {
+    yield* first;
+    yield* source;
+  };
+  return { head: Buffer.concat(first).subarray(0, HEAD_BYTES), rest: rest() };
 }
 
 /** Cuts a stream into pieces of exactly CHUNK_BYTES; the last may be shorter. */

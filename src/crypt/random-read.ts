@@ -8,15 +8,19 @@
 import { createDecipheriv } from 'node:crypto';
 import { PhdError } from '../errors.ts';
 import { type ByteSource, readRange } from '../model/byte-source.ts';
-import { CHUNK_BYTES, fromOpenpgp, loadOpenpgp, requirePassphrases } from './message.ts';
+import { CHUNK_BYTES } from './message.ts';
+import {
+  AES_BLOCK_BYTES,
+  HEAD_BYTES,
+  PREFIX_BYTES,
+  requirePassphrases,
+  sessionKey,
+  skipPassphrasePackets,
+} from './session-key.ts';
 
 /** Header octet of a partial length of 2^20 (RFC 9580 section 4.2.1.4). */
 const CHUNK_HEADER = 0xf4;
-const AES_BLOCK_BYTES = 16;
-/** Random prefix of 16 bytes and its last two repeated. */
-const PREFIX_BYTES = 18;
 const MDC_PACKET_BYTES = 22;
-const MAX_PASSPHRASE_PACKETS = 16;
 
 /** Where the body of a packet lies in the bytes around it: whole 1 MiB chunks, then a few shorter pieces. */
 interface Chain {
@@ -37,19 +41,10 @@ export async function openRandomMessage(
   what: string,
 ): Promise<ByteSource> {
   requirePassphrases(passphrases, what);
-  const head = await readRange(source, 0, Math.min(source.sizeBytes, 4096));
+  const head = await readRange(source, 0, Math.min(source.sizeBytes, HEAD_BYTES));
   const bodyAt = skipPassphrasePackets(head, what);
   const cipherChain = await readChain(source, bodyAt, source.sizeBytes, what);
-  const firstBody =
-    cipherChain.chunks > 0 ? cipherChain.start + 1 : (cipherChain.tail[0]?.offset ?? head.length);
-  const prefix = head.subarray(firstBody, firstBody + 1 + PREFIX_BYTES);
-  if (prefix[0] !== 1) {
-    throw new PhdError(
-      'FORMAT_UNSUPPORTED',
-      `${what}: not a SEIPDv1 message, it was not encrypted by this program`,
-    );
-  }
-  const key = await sessionKey(head.subarray(0, bodyAt - 1), prefix, passphrases, what);
+  const key = await sessionKey(head, passphrases, what);
   const plain = new CfbSource(source, cipherChain, key, what);
   const literalTag = (await readRange(plain, PREFIX_BYTES, 1))[0];
   if (literalTag !== 0xcb) throw damaged(what, 'its content is no literal packet');
@@ -57,52 +52,6 @@ export async function openRandomMessage(
   const literalHead = await readRange(new ChainSource(plain, literalChain, what), 0, 2);
   const headBytes = 2 + (literalHead[1] as number) + 4;
   return new ShiftedSource(new ChainSource(plain, literalChain, what), headBytes);
-}
-
-/** Offset of the first length header of the data packet; `head` begins with the passphrase packets. */
-function skipPassphrasePackets(head: Buffer, what: string): number {
-  let at = 0;
-  for (let count = 0; count < MAX_PASSPHRASE_PACKETS && at + 2 < head.length; count += 1) {
-    if (head[at] === 0xd2 && at > 0) return at + 1;
-    const length = head[at + 1] as number;
-    if (head[at] !== 0xc3 || length >= 192) break;
-    at += 2 + length;
-  }
-  throw new PhdError(
-    'FORMAT_UNSUPPORTED',
-    `${what}: not an OpenPGP message with passphrases of this program`,
-  );
-}
-
-async function sessionKey(
-  packets: Buffer,
-  prefix: Buffer,
-  passphrases: readonly string[],
-  what: string,
-): Promise<Buffer> {
-  const openpgp = await loadOpenpgp();
-  const emptyData = Buffer.concat([Buffer.from([0xd2, 60, 1]), Buffer.alloc(59)]);
-  const binaryMessage = Uint8Array.from(Buffer.concat([packets, emptyData]));
-  for (const passphrase of passphrases) {
-    try {
-      const message = await openpgp.readMessage({ binaryMessage });
-      const keys = await openpgp.decryptSessionKeys({ message, passwords: [passphrase] });
-      for (const key of keys) if (opensPrefix(Buffer.from(key.data), prefix)) return Buffer.from(key.data);
-    } catch (error) {
-      const translated = fromOpenpgp(error, what);
-      if (translated.code === 'FORMAT_UNSUPPORTED') throw translated;
-    }
-  }
-  throw new PhdError('PASSPHRASE_WRONG', `${what}: none of the known passphrases opens it`);
-}
-
-/** The two repeated bytes tell a wrong key, but for one in 65,536. */
-function opensPrefix(key: Buffer, prefix: Buffer): boolean {
-  if (key.length !== 32 || prefix.length < 1 + PREFIX_BYTES) return false;
-  const plain = createDecipheriv('aes-256-cfb', key, Buffer.alloc(AES_BLOCK_BYTES)).update(
-    prefix.subarray(1),
-  );
-  return plain.readUInt16BE(14) === plain.readUInt16BE(16);
 }
 
 /** Finds the chunks of a packet body that starts with a length header at `start` and ends exactly at `end`. */

@@ -3,9 +3,11 @@ import { randomUUID } from 'node:crypto';
 import { BLOCK_BYTES } from '../archive/geometry.ts';
 import { BlockPool } from '../blocks/pool.ts';
 import { namedTarget } from '../config/named-target.ts';
+import { shownName } from '../datastore/plain-name.ts';
 import { openSourceVm, type SourceDisk, type SourceVm } from '../datastore/source-vm.ts';
 import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
 import type { Codec, Stamp } from '../model/archive.ts';
+import { globMatches } from '../model/glob.ts';
 import type { Storage } from '../storage/storage.ts';
 import {
   closeDisk,
@@ -48,6 +50,11 @@ export interface SourceRequest {
   encrypt?: boolean;
   /** The operator says the VM is off although that cannot be seen. */
   assumeOff?: boolean;
+  /** Globs over names of disks: only these; none of these. */
+  disks?: string[];
+  excludeDisks?: string[];
+  /** More changed blocks than this make a FULL; default: as configured. */
+  fullAboveChangedPercent?: number;
 }
 
 export interface BackupRequest extends SourceRequest {
@@ -108,10 +115,11 @@ export async function backup(
  */
 export async function backupSource(
   ctx: EngineContext,
-  vm: SourceVm,
+  whole: SourceVm,
   request: SourceRequest,
   hooks: OperationHooks = {},
 ): Promise<BackupResult> {
+  const vm = withChosenDisks(whole, request);
   const onWarning = hooks.onWarning ?? (() => undefined);
   if (request.target !== undefined) namedTarget(ctx.config, request.target);
   for (const notice of vm.notices) onWarning(notice);
@@ -126,6 +134,22 @@ export async function backupSource(
   } finally {
     claim.release();
   }
+}
+
+/** A run that leaves disks out on purpose is whole without them. */
+function withChosenDisks(vm: SourceVm, { disks, excludeDisks = [] }: SourceRequest): SourceVm {
+  if (disks === undefined && excludeDisks.length === 0) return vm;
+  const isWanted = (name: string): boolean =>
+    (disks?.some((one) => globMatches(one, name)) ?? true) &&
+    !excludeDisks.some((one) => globMatches(one, name));
+  const chosen = vm.disks.filter(({ name }) => isWanted(name));
+  const left = vm.disks.filter((disk) => !chosen.includes(disk)).map(({ name }) => shownName(name));
+  return {
+    ...vm,
+    disks: chosen,
+    refused: vm.refused.filter(({ disk }) => isWanted(disk)),
+    notices: [...vm.notices, ...left.map((name) => `${name} is left out, as asked for`)],
+  };
 }
 
 async function backupClaimed(
@@ -358,7 +382,8 @@ async function planDisk(
     const scan = await scanAgainst(run, source, disk, base);
     const { blockCount } = disk.geometry;
     const percent = blockCount === 0 ? 0 : (100 * scan.changedBlocks) / blockCount;
-    if (mode === 'auto' && percent > ctx.config.backup.fullAboveChangedPercent) {
+    const limit = request.fullAboveChangedPercent ?? ctx.config.backup.fullAboveChangedPercent;
+    if (mode === 'auto' && percent > limit) {
       return { source, scan: null, reason: `${percent.toFixed(0)} % of its blocks changed since its FULL` };
     }
     return {

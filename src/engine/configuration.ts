@@ -46,6 +46,11 @@ export async function openPlaces(env: NodeJS.ProcessEnv): Promise<Places> {
 export { writeClosedFile } from '../config/edit-config.ts';
 export { configFileOf } from '../config/load-config.ts';
 
+/** The whole configuration, for who needs no context. Throws CONFIG_INVALID. */
+export async function readConfig(places: Places): Promise<Config> {
+  return await loadConfig(places);
+}
+
 /** What the queue goes by. Throws CONFIG_INVALID. */
 export async function readJobSettings(places: Places): Promise<JobSettings> {
   return (await loadConfig(places)).jobs;

@@ -32,6 +32,8 @@ export interface EngineContext {
   hostName: string;
   /** Opened once and kept; closed with the context. USAGE if no target has this number. */
   storage(targetNumber: number): Promise<Storage>;
+  /** The same with targets of their own, which are no faster than this, whatever they may; closed with this one. */
+  limited(bandwidthLimitBytesPerSecond: number): EngineContext;
   /** Opened once and kept; closed with the context. USAGE if phd.yaml names no host so. */
   host(name: string): Promise<Host>;
   /** The secrets of a host, read when asked for. */
@@ -80,18 +82,16 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
   index.syncTargets(config.targets.map((target) => ({ ...target, place: placeOf(target) })));
   const clock = options.clock ?? systemClock;
   const log = (text: string): void => appendLog(places, clock, text);
-  const opened = new Map<number, Promise<Storage>>();
-  const hosts = new Map<string, Promise<Host>>();
+  const opened = new Map<string, Promise<Storage | Host>>();
   let passphrases: Promise<Passphrases> | undefined;
   let closed = false;
 
-  async function openTarget(targetNumber: number): Promise<Storage> {
+  async function openTarget(targetNumber: number, limit: number | null): Promise<Storage> {
     const target = namedTarget(config, targetNumber);
     const { password, privateKeyFile, privateKeyPassphrase } = target;
     const whose = `target ${target.number} (${target.name})`;
     const { openStorage } = await import('../storage/open-storage.ts');
-    const limits = [target.bandwidthLimitBytesPerSecond, options.bandwidthLimitBytesPerSecond ?? null];
-    const bandwidthLimitBytesPerSecond = smallest(limits);
+    const bandwidthLimitBytesPerSecond = smallest([target.bandwidthLimitBytesPerSecond, limit]);
     return openStorage(
       { ...target, bandwidthLimitBytesPerSecond },
       {
@@ -115,15 +115,21 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
       log: (text) => log(`host ${host.name}: ${text}`),
     });
 
-  return {
+  const storageWithin =
+    (limit: number | null) =>
+    (targetNumber: number): Promise<Storage> =>
+      openedOnce(opened, `target ${targetNumber} ${limit}`, () => openTarget(targetNumber, limit));
+
+  const context: EngineContext = {
     places,
     config,
     clock,
     log,
     hostName: hostname(),
-    storage: (targetNumber) => openedOnce(opened, targetNumber, openTarget),
+    storage: storageWithin(options.bandwidthLimitBytesPerSecond ?? null),
+    limited: (limit) => ({ ...context, storage: storageWithin(limit) }),
     host: (name) =>
-      openedOnce(hosts, name, async () => {
+      openedOnce(opened, `host ${name}`, async () => {
         const { openHost } = await import('../hosts/open-host.ts');
         const host = namedHost(config, name);
         return await openHost(host, accessOf(host));
@@ -138,7 +144,7 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
     async close() {
       if (closed) return;
       closed = true;
-      const all = await Promise.allSettled([...opened.values(), ...hosts.values()]);
+      const all = await Promise.allSettled(opened.values());
       await Promise.allSettled(
         all.map((one) => (one.status === 'fulfilled' ? one.value.close() : undefined)),
       );
@@ -146,6 +152,7 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
       jobs.close();
     },
   };
+  return context;
 }
 
 function smallest(numbers: readonly (number | null)[]): number | null {
@@ -154,14 +161,14 @@ function smallest(numbers: readonly (number | null)[]): number | null {
 }
 
 /** What is opened under this key; what fails to open is tried again by whoever asks next. */
-function openedOnce<Key, Opened>(
-  opened: Map<Key, Promise<Opened>>,
-  key: Key,
-  open: (key: Key) => Promise<Opened>,
+function openedOnce<Opened extends Storage | Host>(
+  opened: Map<string, Promise<Storage | Host>>,
+  key: string,
+  open: () => Promise<Opened>,
 ): Promise<Opened> {
-  let found = opened.get(key);
+  let found = opened.get(key) as Promise<Opened> | undefined;
   if (found === undefined) {
-    found = open(key);
+    found = open();
     opened.set(key, found);
     found.catch(() => opened.delete(key));
   }

@@ -85,6 +85,50 @@ export interface ReplicationSettings {
   inPlace: boolean;
 }
 
+/** Commands of this machine around backups; their status decides, their output goes into the log. */
+export interface JobHooks {
+  beforeRun: string | null;
+  afterRun: string | null;
+  beforeVm: string | null;
+  afterVm: string | null;
+  timeoutMs: number;
+}
+
+/** Which VMs are backed up, when, where to, and what stays of it. Patterns and schedules are checked already. */
+export interface BackupJobConfig {
+  /** Unique. */
+  name: string;
+  /** The daemon starts it when it is due. */
+  enabled: boolean;
+  /** Names, globs and `/expressions/`, each with `:keep`. */
+  vms: string[];
+  exclude: string[];
+  /** Names of hosts and absolute folders of datastores; null: all of both. */
+  from: string[] | null;
+  /** Globs over names of disks; null: all. */
+  disks: string[] | null;
+  excludeDisks: string[];
+  /** Numbers of targets, each gets a backup; null: that of `backup.target`. */
+  targets: number[] | null;
+  /** When FULLs, when DELTAs are made; null: never by itself. */
+  full: string | null;
+  delta: string | null;
+  codec: Codec | null;
+  level: number | null;
+  encrypt: boolean | null;
+  fullAboveChangedPercent: number | null;
+  bandwidthLimitBytesPerSecond: number | null;
+  /** Asks guests of hosts to flush their file systems. */
+  quiesce: boolean;
+  hooks: JobHooks;
+  /** VMs at once, 1 .. 4. */
+  atOnce: number;
+  /** Null: everything stays. */
+  keep: { last: number; daily: number; weekly: number; monthly: number } | null;
+  /** What need not stay goes before the backup, not after it. */
+  preClean: boolean;
+}
+
 /** Archives are verified again and again by the daemon, those verified longest ago first. */
 export interface VerifyPlanSettings {
   enabled: boolean;
@@ -117,6 +161,7 @@ export interface Config {
   };
   backup: BackupDefaults;
   hosts: HostConfig[];
+  backupJobs: BackupJobConfig[];
   /** A target is listed again when its index is older than this. */
   indexMaxAgeMinutes: number;
   jobs: JobSettings;

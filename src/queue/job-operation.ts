@@ -5,7 +5,7 @@ import { fromErrno, type PhdError, throwIfAborted } from '../errors.ts';
 import type { Job } from '../model/job.ts';
 import { requireUnlocked } from './gate.ts';
 import type { Queue } from './queue.ts';
-import { type Requests, readRequest } from './request.ts';
+import { type Requests, readRequest, sourceOf } from './request.ts';
 import type { Operation, OperationEnd } from './run-job.ts';
 
 /** The operation of any job, with the context it works in. */
@@ -57,10 +57,46 @@ async function backupJob(
   request: Requests['backup'],
   hooks: OperationHooks,
 ): Promise<OperationEnd> {
-  const { backupVm } = await import('../engine/backup-host.ts');
-  const { failed, ...result } = await backupVm(context, request, hooks);
+  const { hooks: commands, bandwidthLimitBytesPerSecond: limit, ...how } = request;
+  const within = limit === undefined ? context : context.limited(limit);
+  const { failed, ...result } = await aroundVm(context, commands, sourceOf(request), hooks, async () => {
+    const { backupVm } = await import('../engine/backup-host.ts');
+    return await backupVm(within, how, hooks);
+  });
   for (const { disk, error } of failed) hooks.onWarning?.(`disk ${disk} failed: ${error.message}`);
   return { result, failures: failed.map(({ error }) => error) };
+}
+
+/** With the commands before and after a VM: that before decides whether there is a backup, that after is run in any case. */
+async function aroundVm<T>(
+  { log }: EngineContext,
+  commands: Requests['backup']['hooks'],
+  vm: string,
+  { signal, onWarning = () => undefined }: OperationHooks,
+  work: () => Promise<T>,
+): Promise<T> {
+  if (commands === undefined) return await work();
+  const { runHook } = await import('../hosts/hook-command.ts');
+  const { before, after, timeoutMs, job } = commands;
+  const run = async (name: string, command: string | undefined, result: string): Promise<void> => {
+    if (command === undefined) return;
+    const env = { PHD_JOB: job, PHD_VM: vm, PHD_RESULT: result };
+    const what = `${name} of ${job}`;
+    // The command after is for cleaning up: no cancel keeps it from that.
+    const stop = name === 'beforeVm' ? { signal } : {};
+    await runHook({ what, command, env, timeoutMs, onLine: log, ...stop });
+  };
+  try {
+    await run('beforeVm', before, '');
+    const result = await work();
+    await run('afterVm', after, 'done');
+    return result;
+  } catch (error) {
+    const failure = fromErrno(error, vm);
+    if (!failure.message.startsWith('afterVm of '))
+      await run('afterVm', after, failure.code).catch((also: Error) => onWarning(also.message));
+    throw failure;
+  }
 }
 
 async function verifyJob(

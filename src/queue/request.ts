@@ -57,6 +57,19 @@ const howToBackUp = {
   level: z.number().int().min(1).max(22).optional(),
   encrypt: z.boolean().optional(),
   assumeOff: z.boolean().optional(),
+  disks: z.array(z.string().max(MAX_NAME)).optional(),
+  excludeDisks: z.array(z.string().max(MAX_NAME)).optional(),
+  fullAboveChangedPercent: z.number().min(0).max(100).optional(),
+  bandwidthLimitBytesPerSecond: z.number().int().min(1024).optional(),
+  /** Commands of this machine, before the VM and after it, whatever became of it. */
+  hooks: z
+    .strictObject({
+      before: z.string().max(4096).optional(),
+      after: z.string().max(4096).optional(),
+      timeoutMs: z.number().int().min(1000),
+      job: z.string().max(MAX_NAME),
+    })
+    .optional(),
 };
 
 /** Longest command before or after a snapshot. */
@@ -132,7 +145,7 @@ export function titleOf<Kind extends JobKind>(kind: Kind, request: Requests[Kind
 }
 
 /** Where the VM of a backup lies, `HOST/VM` or its folder. */
-function sourceOf(request: Requests['backup']): string {
+export function sourceOf(request: Requests['backup']): string {
   return 'host' in request ? `${request.host}/${request.vm}` : request.folder;
 }
 

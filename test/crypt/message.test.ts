@@ -43,6 +43,32 @@ describe('an encrypted message', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
+  it('tells each of many wrong passphrases as wrong, and tries the next: some look like a key by chance', async () => {
+    const openpgp = await import('openpgp');
+    const data = randomBytes(3_000);
+    // A cheap S2K, so that hundreds can be tried; else as encryptStream makes it.
+    const message = await openpgp.encrypt({
+      message: await openpgp.createMessage({ binary: new Uint8Array(data) }),
+      passwords: ['right words'],
+      format: 'binary',
+      config: {
+        aeadProtect: false,
+        preferredSymmetricAlgorithm: openpgp.enums.symmetric.aes256,
+        preferredCompressionAlgorithm: openpgp.enums.compression.uncompressed,
+        s2kIterationCountByte: 0,
+      },
+    });
+    const bytes = Buffer.from(message as Uint8Array);
+    for (let number = 0; number < 1000; number++) {
+      const wrong = `wrong ${number}`;
+      await expect(all(decryptStream(one(bytes), [wrong], 'it'))).rejects.toMatchObject({
+        code: 'PASSPHRASE_WRONG',
+      });
+      if (number % 10 > 0) continue;
+      expect((await all(decryptStream(one(bytes), [wrong, 'right words'], 'it'))).equals(data)).toBe(true);
+    }
+  });
+
   function gpg(message: Buffer, passphrase: string): Buffer {
     writeFileSync(join(folder, 'message'), message);
     writeFileSync(join(folder, 'passphrase'), passphrase, { mode: 0o600 });

@@ -1,0 +1,67 @@
+/** A hold keeps a run on its target: a small file beside its archives, so it outlives this machine. */
+import { parseArchiveName } from '../archive/names.ts';
+import { archiveRef } from '../engine/choose-run.ts';
+import type { EngineContext } from '../engine/context.ts';
+import { fromErrno, PhdError } from '../errors.ts';
+import type { Stamp } from '../model/archive.ts';
+import type { Storage } from '../storage/storage.ts';
+
+const NAME = /^HELD-(\d{4})\.(\d\d)\.(\d\d)-(\d\d)(\d\d)\.txt$/;
+
+function holdName(stamp: Stamp): string {
+  return `HELD-${stamp.replace(/-/g, '.').replace('T', '-').replace(':', '')}.txt`;
+}
+
+/** The stamp of the run that a file of a folder holds; undefined: it is none. */
+export function heldStamp(name: string): Stamp | undefined {
+  const [, year, month, day, hour, minute] = NAME.exec(name) ?? [];
+  return year === undefined ? undefined : `${year}-${month}-${day}T${hour}:${minute}`;
+}
+
+/** Holds the run of an archive `N:folder/file`; fine if it is held. Throws USAGE, NOT_FOUND, TARGET_*, NO_SPACE. */
+export async function holdArchive(context: EngineContext, archive: string, why: string): Promise<Stamp> {
+  const { storage, folder, stamp, file } = await placeOfHold(context, archive);
+  try {
+    if ((await storage.stat(file)) === undefined) {
+      const text = `The run of ${stamp.replace('T', ' ')} is not removed by retention.\n${why}\n`;
+      await storage.write(`${file}.part`, once(Buffer.from(text)), { readBack: 'all' });
+      await storage.rename(`${file}.part`, file);
+    }
+    return stamp;
+  } catch (error) {
+    throw fromErrno(error, `cannot hold ${storage.place}/${folder}`);
+  }
+}
+
+/** Throws NOT_FOUND if it is not held, and as above. */
+export async function releaseArchive(context: EngineContext, archive: string): Promise<Stamp> {
+  const { storage, stamp, file } = await placeOfHold(context, archive);
+  if ((await storage.stat(file)) === undefined)
+    throw new PhdError('NOT_FOUND', `the run of ${stamp.replace('T', ' ')} of ${archive} is not held`);
+  await storage.remove(file);
+  return stamp;
+}
+
+async function placeOfHold(
+  context: EngineContext,
+  archive: string,
+): Promise<{ storage: Storage; folder: string; stamp: Stamp; file: string }> {
+  const { storage, folder, file } = await archiveRef(context, archive);
+  const name = parseArchiveName(file);
+  if (name === undefined || storage.number === 0)
+    throw new PhdError('USAGE', `${archive}: expected an archive on a target, N:folder/file`);
+  if ((await storage.stat(`${folder}/${file}`)) === undefined)
+    throw new PhdError('NOT_FOUND', `there is no ${archive}: see phd list`);
+  return { storage, folder, stamp: name.stamp, file: `${folder}/${holdName(name.stamp)}` };
+}
+
+/** Stamps that are held in a folder of a target. Throws TARGET_LIED where the folder cannot be listed whole. */
+export async function holdsIn(storage: Storage, folder: string, signal?: AbortSignal): Promise<Set<Stamp>> {
+  const { entries, complete } = await storage.list(folder, signal);
+  if (!complete) throw new PhdError('TARGET_LIED', `the list of ${storage.place}/${folder} was cut`);
+  return new Set(entries.flatMap(({ name }) => heldStamp(name) ?? []));
+}
+
+async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes;
+}

@@ -1,0 +1,63 @@
+/** The VMs that backup jobs choose from: folders of datastores and VMs of hosts, by name. */
+import { findVmFolders } from '../engine/backup-preview.ts';
+import type { EngineContext } from '../engine/context.ts';
+import { fromErrno } from '../errors.ts';
+import type { HostVm } from '../hosts/host.ts';
+
+export interface JobVm {
+  name: string;
+  /** Absolute folder, or name of the host. */
+  from: string;
+  /** As a request names it. */
+  source: { folder: string } | { host: string; vm: string };
+  /** Null for a folder. */
+  hostVm: HostVm | null;
+}
+
+export interface FoundVms {
+  vms: JobVm[];
+  /** Sources that cannot be listed, a line each: what they hold is unknown, not gone. */
+  faults: string[];
+}
+
+/** All sources, or those named. Throws CANCELLED. */
+export async function findJobVms(
+  context: EngineContext,
+  from: readonly string[] | null,
+  signal?: AbortSignal,
+): Promise<FoundVms> {
+  const { datastores, hosts } = context.config;
+  const isHost = (source: string): boolean => hosts.some(({ name }) => name === source);
+  const wanted = from ?? [...datastores, ...hosts.map(({ name }) => name)];
+  const folders = wanted.filter((source) => !isHost(source));
+  const local = await findVmFolders(folders, signal);
+  const found: FoundVms = {
+    vms: local.folders.map(({ name, path, volume }) => ({
+      name,
+      from: volume,
+      source: { folder: path },
+      hostVm: null,
+    })),
+    faults: [...local.faults],
+  };
+  for (const name of wanted.filter(isHost)) {
+    try {
+      const host = await context.host(name);
+      found.vms.push(...vmsOfHost(name, await host.listVms(signal)));
+    } catch (error) {
+      const failure = fromErrno(error, `host ${name}`);
+      if (failure.code === 'CANCELLED') throw failure;
+      found.faults.push(`host ${name}: ${failure.message}`);
+    }
+  }
+  return found;
+}
+
+/** A name borne twice is told by uuid or id. */
+function vmsOfHost(host: string, vms: readonly HostVm[]): JobVm[] {
+  return vms.map((hostVm) => {
+    const isAlone = vms.filter(({ name }) => name === hostVm.name).length === 1;
+    const vm = isAlone ? hostVm.name : (hostVm.uuid ?? hostVm.id);
+    return { name: hostVm.name, from: host, source: { host, vm }, hostVm };
+  });
+}

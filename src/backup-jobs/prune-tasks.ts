@@ -1,0 +1,77 @@
+/** Of which VMs, on which targets, by which rules old runs are removed. */
+import { previewBackup } from '../engine/backup-preview.ts';
+import type { EngineContext } from '../engine/context.ts';
+import { fromErrno } from '../errors.ts';
+import type { BackupJob } from './job.ts';
+import { findJobVms, type JobVm } from './job-vms.ts';
+import type { KeepRules } from './retention.ts';
+import { rulesOf } from './run-backup-job.ts';
+import { selectVms } from './select-vms.ts';
+
+export interface PruneTask {
+  vm: string;
+  uuid: string;
+  targetNumber: number;
+  rules: KeepRules;
+}
+
+/**
+ * A VM of several jobs that share a target is pruned by none: what one job keeps another would remove. VMs that are gone
+ * from their source are left alone: their last copies are all there is.
+ */
+export async function pruneTasks(
+  context: EngineContext,
+  jobs: readonly BackupJob[],
+  onlyTarget: number | null,
+  signal?: AbortSignal,
+): Promise<{ tasks: PruneTask[]; errors: string[] }> {
+  const { config } = context;
+  const errors: string[] = [];
+  const found = new Map<string, PruneTask[]>();
+  const writable = config.targets.filter(({ readOnly }) => !readOnly).map(({ number }) => number);
+  for (const job of jobs) {
+    const { vms, faults } = await findJobVms(context, job.config.from, signal);
+    errors.push(...faults);
+    for (const selected of selectVms(vms, job.vms, job.exclude).selected) {
+      const rules = rulesOf(job, selected);
+      const uuid = await uuidOf(context, selected.vm, errors);
+      const targets =
+        job.config.targets ?? [config.backup.target ?? writable[0]].filter((one) => one !== undefined);
+      if (uuid === null) continue;
+      for (const targetNumber of targets) {
+        if (onlyTarget !== null && targetNumber !== onlyTarget) continue;
+        const key = `${uuid} ${targetNumber}`;
+        const keepAll = { last: Number.MAX_SAFE_INTEGER, daily: 0, weekly: 0, monthly: 0 };
+        const task = { vm: selected.vm.name, uuid, targetNumber, rules: rules ?? keepAll };
+        found.set(key, [...(found.get(key) ?? []), task]);
+      }
+    }
+  }
+  const tasks: PruneTask[] = [];
+  for (const [first, ...others] of found.values()) {
+    if (first === undefined) continue;
+    if (others.length > 0)
+      errors.push(
+        `${first.vm} is in several jobs with target ${first.targetNumber}: nothing of it is removed`,
+      );
+    else if (first.rules.last !== Number.MAX_SAFE_INTEGER) tasks.push(first);
+  }
+  return { tasks, errors };
+}
+
+async function uuidOf(
+  context: EngineContext,
+  { name, source, hostVm }: JobVm,
+  errors: string[],
+): Promise<string | null> {
+  if (!('folder' in source)) {
+    if (hostVm?.uuid == null) errors.push(`${name}: its host tells no uuid: nothing of it is removed`);
+    return hostVm?.uuid ?? null;
+  }
+  try {
+    return (await previewBackup(context, source.folder)).uuid;
+  } catch (error) {
+    errors.push(fromErrno(error, name).message);
+    return null;
+  }
+}

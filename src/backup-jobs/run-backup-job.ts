@@ -1,0 +1,365 @@
+/**
+ * One run of a backup job: its VMs as ordinary jobs of the queue, so that locks, kills, retries and the console see
+ * them; then what need not stay is removed; then it is written down.
+ */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ExclusiveLock } from '../../db/exclusive-lock.ts';
+import type { BackupResult } from '../engine/backup.ts';
+import type { EngineContext } from '../engine/context.ts';
+import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
+import { type HookRun, runHook } from '../hosts/hook-command.ts';
+import type { Job, Submitter } from '../model/job.ts';
+import { locksHolding, requireUnlocked } from '../queue/gate.ts';
+import { isAlive, ownIdentity } from '../queue/process-identity.ts';
+import type { Queue } from '../queue/queue.ts';
+import type { Requests } from '../queue/request.ts';
+import { startNow } from '../queue/start-now.ts';
+import { openedJob } from './due-jobs.ts';
+import type { BackupJob } from './job.ts';
+import { findJobVms, type JobVm } from './job-vms.ts';
+import { planPrune, prune } from './prune.ts';
+import type { KeepRules } from './retention.ts';
+import {
+  appendRecord,
+  type JobState,
+  jobLockFile,
+  type RunRecord,
+  readJobState,
+  type VmResult,
+  writeJobState,
+} from './run-record.ts';
+import { type Selected, selectVms } from './select-vms.ts';
+
+const LOOK_EVERY_MS = 300;
+
+export interface JobRunOptions {
+  mode: 'full' | 'delta';
+  submitter: Submitter;
+  /** Environment of workers. */
+  env: NodeJS.ProcessEnv;
+  signal?: AbortSignal;
+  onLine: (line: string) => void;
+}
+
+/** A VM on one of the job's targets. */
+interface Task {
+  selected: Selected<JobVm>;
+  targetNumber: number | undefined;
+}
+
+/**
+ * Runs the job once. What fails is in the record and stops nothing else. Throws LOCKED (the job runs already, or backups
+ * are locked), CANCELLED, IO.
+ */
+export async function runBackupJob(
+  context: EngineContext,
+  queue: Queue,
+  job: BackupJob,
+  options: JobRunOptions,
+): Promise<RunRecord> {
+  const { places } = context;
+  const { name } = job.config;
+  requireUnlocked(queue.db, 'backup');
+  const lock = ExclusiveLock.tryTake(jobLockFile(places, name));
+  if (lock === undefined) throw new PhdError('LOCKED', `backup job ${name} runs already`);
+  try {
+    const before = settleKilled(context, name, readJobState(places, name));
+    const run = new JobRun(context, queue, job, options);
+    await writeJobState(places, name, {
+      ...before,
+      seenAt: before.seenAt ?? run.record.startedAt,
+      lastRunAt: run.record.startedAt,
+      ...(options.mode === 'full' ? { lastFullAt: run.record.startedAt } : {}),
+      running: {
+        runId: run.record.runId,
+        startedAt: run.record.startedAt,
+        mode: options.mode,
+        process: ownIdentity(),
+      },
+    });
+    try {
+      await run.through();
+    } finally {
+      run.record.endedAt = context.clock.now().toISOString();
+      appendRecord(places, run.record);
+      await writeJobState(places, name, { ...readJobState(places, name), running: null });
+    }
+    return run.record;
+  } finally {
+    lock.release();
+  }
+}
+
+/** A run whose process is gone without an end was killed: the next start says so. */
+function settleKilled({ places, clock, log }: EngineContext, job: string, state: JobState): JobState {
+  if (state.running === null || isAlive(state.running.process)) return state;
+  const { runId, startedAt, mode } = state.running;
+  const endedAt = clock.now().toISOString();
+  const words = `the run of backup job ${job} that began at ${startedAt} was killed before its end`;
+  log(words);
+  const nothing = { vms: [], removedRuns: 0, warnings: [] };
+  appendRecord(places, { runId, job, mode, startedAt, endedAt, ...nothing, errors: [words], isKilled: true });
+  return { ...state, running: null };
+}
+
+class JobRun {
+  readonly record: RunRecord;
+  readonly #context: EngineContext;
+  readonly #queue: Queue;
+  readonly #job: BackupJob;
+  readonly #options: JobRunOptions;
+  /** Submitted and not ended. */
+  readonly #going = new Map<number, Task>();
+  /** The other job that takes a VM to the same target. */
+  readonly #shared = new Map<JobVm, string>();
+
+  constructor(context: EngineContext, queue: Queue, job: BackupJob, options: JobRunOptions) {
+    this.#context = context;
+    this.#queue = queue;
+    this.#job = job;
+    this.#options = options;
+    const startedAt = context.clock.now().toISOString();
+    this.record = {
+      runId: randomUUID(),
+      job: job.config.name,
+      mode: options.mode,
+      startedAt,
+      endedAt: startedAt,
+      vms: [],
+      removedRuns: 0,
+      errors: [],
+      warnings: [],
+      isKilled: false,
+    };
+  }
+
+  async through(): Promise<void> {
+    const { hooks } = this.#job.config;
+    try {
+      await this.#hook('beforeRun', hooks.beforeRun, '');
+      await this.#backUp(await this.#tasks());
+    } catch (error) {
+      const failure = fromErrno(error, `backup job ${this.record.job}`);
+      this.#error(failure.message);
+      if (failure.code !== 'CANCELLED') return;
+      await this.#giveUp();
+      throw failure;
+    } finally {
+      const isGood =
+        this.record.errors.length === 0 && this.record.vms.every(({ result }) => result !== 'failed');
+      await this.#hook('afterRun', hooks.afterRun, isGood ? 'done' : 'failed').catch((error: Error) =>
+        this.#error(error.message),
+      );
+    }
+  }
+
+  async #tasks(): Promise<Task[]> {
+    const { config, vms, exclude } = this.#job;
+    const found = await findJobVms(this.#context, config.from, this.#options.signal);
+    const { selected, errors, warnings } = selectVms(found.vms, vms, exclude);
+    for (const fault of [...found.faults, ...errors]) this.#error(fault);
+    for (const warning of warnings) this.#warn(warning);
+    this.#findShared(found.vms);
+    return selected.flatMap((one) =>
+      (config.targets ?? [undefined]).map((targetNumber) => ({ selected: one, targetNumber })),
+    );
+  }
+
+  /** VMs that another job puts on the same target: what one keeps the other would remove, so neither removes anything. */
+  #findShared(vms: readonly JobVm[]): void {
+    const { config } = this.#context;
+    const targetsOf = (job: BackupJob): readonly (number | null)[] =>
+      job.config.targets ?? [config.backup.target];
+    const mine = targetsOf(this.#job);
+    for (const one of config.backupJobs) {
+      if (one.name === this.record.job) continue;
+      const other = openedJob(one, []);
+      if (other === null || !targetsOf(other).some((target) => mine.includes(target))) continue;
+      for (const { vm } of selectVms(vms, other.vms, other.exclude).selected) this.#shared.set(vm, one.name);
+    }
+  }
+
+  async #backUp(tasks: readonly Task[]): Promise<void> {
+    const { atOnce } = this.#job.config;
+    const left = [...tasks];
+    for (;;) {
+      throwIfAborted(this.#options.signal);
+      const isLocked = locksHolding(this.#queue.db, 'backup').length > 0;
+      while (!isLocked && this.#going.size < atOnce && left.length > 0)
+        await this.#submit(left.shift() as Task);
+      if (this.#going.size === 0 && left.length === 0) return;
+      if (this.#going.size === 0) {
+        for (const task of left.splice(0))
+          this.#add(task, null, { code: 'LOCKED', message: 'backups are locked: it was not begun' });
+        return;
+      }
+      await delay(LOOK_EVERY_MS, undefined, this.#options).catch(() => undefined);
+      await this.#settle(isLocked);
+    }
+  }
+
+  async #submit(task: Task): Promise<void> {
+    if (this.#job.config.preClean) await this.#retain(task, null);
+    const [job] = this.#queue.submit('backup', [this.#request(task)], this.#options.submitter);
+    if (job === undefined) return;
+    this.#going.set(job.id, task);
+    this.#options.onLine(`job ${job.id}: ${task.selected.vm.name}`);
+    if (!this.#queue.isDaemonRunning()) await startNow(this.#queue, [job.id], this.#options.env);
+  }
+
+  /** Takes those that have ended; with backups locked, what waits will not begin. */
+  async #settle(isLocked: boolean): Promise<void> {
+    this.#queue.settleInterrupted();
+    for (const [id, task] of [...this.#going]) {
+      const job = this.#queue.db.job(id);
+      if (job?.state === 'running' || (job?.state === 'waiting' && !isLocked)) continue;
+      this.#going.delete(id);
+      const result = this.#add(task, job ?? null, failureOf(job));
+      if (result.result !== 'failed' && !this.#job.config.preClean) await this.#retain(task, resultOf(job));
+    }
+  }
+
+  #add(task: Task, job: Job | null, failure: { code: string; message: string } | null): VmResult {
+    const backup = resultOf(job ?? undefined);
+    const result: VmResult = {
+      vm: task.selected.vm.name,
+      from: task.selected.vm.from,
+      target: backup?.targetNumber ?? task.targetNumber ?? null,
+      job: job?.id ?? null,
+      result: failure !== null ? 'failed' : (job?.warningCount ?? 0) > 0 ? 'warnings' : 'done',
+      code: failure?.code ?? null,
+      message: failure?.message ?? null,
+      disks: backup?.disks.length ?? 0,
+      diskBytes: backup?.disks.reduce((sum, disk) => sum + disk.diskBytes, 0) ?? 0,
+      archiveBytes: backup?.disks.reduce((sum, disk) => sum + disk.archiveBytes, 0) ?? 0,
+      seconds: secondsOf(job),
+    };
+    this.record.vms.push(result);
+    this.#options.onLine(`${result.vm}: ${result.message ?? result.result}`);
+    return result;
+  }
+
+  #request({ selected, targetNumber }: Task): Requests['backup'] {
+    const { config } = this.#job;
+    const { hooks } = config;
+    const given = <Key extends string, Value>(key: Key, value: Value | null | undefined) =>
+      (value == null ? {} : { [key]: value }) as Partial<Record<Key, Value>>;
+    const hasHooks = hooks.beforeVm !== null || hooks.afterVm !== null;
+    const source = selected.vm.source;
+    return {
+      ...source,
+      ...('host' in source && config.quiesce ? { quiesce: true } : {}),
+      mode: this.#options.mode === 'full' ? 'full' : 'auto',
+      ...given('target', targetNumber),
+      ...given('codec', config.codec),
+      ...given('level', config.level),
+      ...given('encrypt', config.encrypt),
+      ...given('disks', config.disks),
+      ...(config.excludeDisks.length > 0 ? { excludeDisks: config.excludeDisks } : {}),
+      ...given('fullAboveChangedPercent', config.fullAboveChangedPercent),
+      ...given('bandwidthLimitBytesPerSecond', config.bandwidthLimitBytesPerSecond),
+      ...(hasHooks
+        ? {
+            hooks: {
+              ...given('before', hooks.beforeVm),
+              ...given('after', hooks.afterVm),
+              timeoutMs: hooks.timeoutMs,
+              job: config.name,
+            },
+          }
+        : {}),
+    };
+  }
+
+  /** Removes what need not stay. Never for a VM whose backup has just failed; what cannot be removed is a warning. */
+  async #retain({ selected, targetNumber }: Task, result: BackupResult | null): Promise<void> {
+    const rules = rulesOf(this.#job, selected);
+    const uuid = result?.uuid ?? (await this.#uuidOf(selected.vm));
+    const target = result?.targetNumber ?? targetNumber ?? this.#context.config.backup.target;
+    if (rules === null || uuid === null || target == null) return;
+    const other = this.#shared.get(selected.vm);
+    if (other !== undefined) {
+      this.#warn(`${selected.vm.name}: job ${other} takes it to the same target: nothing of it is removed`);
+      return;
+    }
+    try {
+      const { signal } = this.#options;
+      const plan = await planPrune(this.#context, { targetNumber: target, uuid }, rules, signal);
+      this.record.removedRuns += await prune(this.#context, plan, (line) => this.#warn(line), signal);
+    } catch (error) {
+      const failure = fromErrno(error, selected.vm.name);
+      if (failure.code === 'CANCELLED') throw failure;
+      this.#warn(`${selected.vm.name}: ${failure.message}`);
+    }
+  }
+
+  /** Known before a backup only where it was backed up by this name before, or the source tells. */
+  async #uuidOf(vm: JobVm): Promise<string | null> {
+    if (vm.hostVm !== null) return vm.hostVm.uuid;
+    const { previewBackup } = await import('../engine/backup-preview.ts');
+    if (!('folder' in vm.source)) return null;
+    return await previewBackup(this.#context, vm.source.folder).then(
+      ({ uuid }) => uuid,
+      () => null,
+    );
+  }
+
+  async #hook(name: 'beforeRun' | 'afterRun', command: string | null, result: string): Promise<void> {
+    if (command === null) return;
+    const { log } = this.#context;
+    const hook: HookRun = {
+      what: `${name} of ${this.record.job}`,
+      command,
+      env: { PHD_JOB: this.record.job, PHD_MODE: this.record.mode, PHD_RESULT: result },
+      timeoutMs: this.#job.config.hooks.timeoutMs,
+      onLine: log,
+    };
+    const { signal } = this.#options;
+    await runHook(name === 'beforeRun' && signal ? { ...hook, signal } : hook);
+  }
+
+  /** Jobs that wait are taken out, those that run are killed: whoever cancels the run means its VMs. */
+  async #giveUp(): Promise<void> {
+    for (const [id, task] of this.#going) {
+      await this.#queue.kill(id).catch((error: Error) => this.#warn(error.message));
+      this.#add(task, this.#queue.db.job(id) ?? null, { code: 'CANCELLED', message: 'cancelled' });
+    }
+  }
+
+  #error(line: string): void {
+    this.record.errors.push(line);
+    this.#options.onLine(line);
+  }
+
+  #warn(line: string): void {
+    this.record.warnings.push(line);
+    this.#options.onLine(line);
+  }
+}
+
+export function rulesOf({ config }: BackupJob, { keep }: Pick<Selected<unknown>, 'keep'>): KeepRules | null {
+  return keep === null ? config.keep : { last: keep, daily: 0, weekly: 0, monthly: 0 };
+}
+
+function failureOf(job: Job | undefined): { code: string; message: string } | null {
+  if (job === undefined) return { code: 'NOT_FOUND', message: 'its job was removed before it was done' };
+  if (job.state === 'done' || job.state === 'done with warnings') return null;
+  if (job.state === 'waiting') return { code: 'LOCKED', message: 'backups are locked: it was not begun' };
+  return { code: job.errorCode ?? 'IO', message: job.errorMessage ?? `its job is ${job.state}` };
+}
+
+/** What the backup of an ended job said; null where it got no further. */
+function resultOf(job: Job | undefined): BackupResult | null {
+  if (job?.result == null) return null;
+  try {
+    return JSON.parse(job.result) as BackupResult;
+  } catch {
+    return null;
+  }
+}
+
+function secondsOf(job: Job | null): number {
+  const ms = Date.parse(job?.endedAt ?? '') - Date.parse(job?.startedAt ?? '');
+  return ms > 0 ? ms / 1000 : 0;
+}

@@ -1,0 +1,328 @@
+/** `phd preview`, `phd hold`, `phd prune`, and the jobs that `phd backup --job` and `--due` run. */
+import type { Command } from 'commander';
+import type { BackupJob } from '../backup-jobs/job.ts';
+import type { Preview, PreviewedJob, PreviewedVm } from '../backup-jobs/preview.ts';
+import type { RunRecord } from '../backup-jobs/run-record.ts';
+import type { EngineContext } from '../engine/context.ts';
+import { formatBytes, formatCount } from '../engine/display-text.ts';
+import { PhdError } from '../errors.ts';
+import { type Cli, parseWhole } from './cli.ts';
+import { withQueue } from './queued-jobs.ts';
+
+const PREVIEW_EXAMPLES = `
+Examples:
+  phd preview
+  phd preview nightly --json
+  phd preview --nau /snapshots/NAUbackup/weekend.cfg
+  phd preview --nau 'vdi-export=DEV-.*'`;
+
+const HOLD_EXAMPLES = `
+A hold is a small file beside the archives: it is heeded by every host that
+removes old backups from that target.
+
+Examples:
+  phd hold 1:FOLDER/FILE          as phd list names an archive; its whole run
+  phd hold 1:FOLDER/FILE --release`;
+
+export function registerBackupJobs(program: Command, cli: Cli): void {
+  program
+    .command('preview')
+    .summary('what backup jobs would do')
+    .description(
+      'say what the backup jobs of phd.yaml would do, VM by VM, with the reason; what is wrong in them; and which VMs no job takes',
+    )
+    .argument('[JOB]', 'only this one')
+    .option('--nau <FILE>', 'a configuration file of NAUbackup, or one selector, over the VMs of all hosts')
+    .option('--json', 'JSON lines')
+    .addHelpText('after', PREVIEW_EXAMPLES)
+    .action(async (job: string | undefined, words: { nau?: string; json?: boolean }) => {
+      if (job !== undefined && words.nau !== undefined)
+        throw new PhdError('USAGE', 'name a job, or --nau FILE');
+      await cli.withContext(async (context) => {
+        if (words.nau === undefined) await preview(cli, context, job ?? null, words.json ?? false);
+        else await previewNau(cli, context, words.nau, words.json ?? false);
+      });
+    });
+  program
+    .command('hold')
+    .summary('keep a backup from being removed')
+    .description('keep the run of an archive from being removed by retention, until it is released')
+    .argument('<ARCHIVE>', 'N:folder/file on target N')
+    .option('--release', 'let it go again')
+    .addHelpText('after', HOLD_EXAMPLES)
+    .action((archive: string, { release }: { release?: boolean }) =>
+      cli.withContext((context) => holdRun(cli, context, archive, release ?? false)),
+    );
+  program
+    .command('prune')
+    .summary('remove backups that need not stay')
+    .description(
+      'remove runs that the keep rules of backup jobs do not keep; never a FULL that a DELTA needs, the newest good copy, or what is held',
+    )
+    .argument('[JOB]', 'only this one')
+    .option('--dry-run', 'only say what would go and what would stay, and why')
+    .option('--target <N>', 'only on this target')
+    .option('--json', 'JSON lines')
+    .action((job: string | undefined, words: { dryRun?: boolean; target?: string; json?: boolean }) =>
+      cli.withContext((context) => pruneJobs(cli, context, job ?? null, words)),
+    );
+}
+
+/** `phd backup --job NAME`. */
+export async function runNamedJob(
+  cli: Cli,
+  name: string,
+  mode: 'full' | 'delta',
+  isJson: boolean,
+): Promise<void> {
+  await cli.withContext(async (context) => {
+    const { namedJob } = await import('../backup-jobs/job.ts');
+    const record = await runOne(cli, context, namedJob(context.config, name), mode, isJson);
+    setStatusOf(cli, [record]);
+  });
+}
+
+/** `phd backup --due`: one after the other; one that fails stops no other. */
+export async function runDueJobs(cli: Cli, isJson: boolean): Promise<void> {
+  await cli.withContext(async (context) => {
+    const { dueJobs } = await import('../backup-jobs/due-jobs.ts');
+    const { due, faults } = await dueJobs(context.places, context.config, context.clock.now());
+    const records: RunRecord[] = [];
+    const failures = faults.map((line) =>
+      cli.reportItemError(new PhdError('CONFIG_INVALID', line), {}, isJson),
+    );
+    for (const { job, mode } of due) {
+      try {
+        records.push(await runOne(cli, context, job, mode, isJson));
+      } catch (error) {
+        if (cli.signal.aborted) throw error;
+        failures.push(cli.reportItemError(error, {}, isJson));
+        context.log(`backup job ${job.config.name}: ${(error as Error).message}`);
+      }
+    }
+    setStatusOf(cli, records, failures);
+  });
+}
+
+async function runOne(
+  cli: Cli,
+  context: EngineContext,
+  job: BackupJob,
+  mode: 'full' | 'delta',
+  isJson: boolean,
+): Promise<RunRecord> {
+  return await withQueue(cli, async (queue) => {
+    const { runBackupJob } = await import('../backup-jobs/run-backup-job.ts');
+    const { submitterOf } = await import('../queue/submitter.ts');
+    const record = await runBackupJob(context, queue, job, {
+      mode,
+      submitter: submitterOf(cli.env),
+      env: cli.env,
+      signal: cli.signal,
+      onLine: (line) => {
+        if (!isJson) cli.print(line);
+      },
+    });
+    if (isJson) cli.printJson({ event: 'run', ...record });
+    else cli.print(summaryOf(record));
+    context.log(`backup job ${summaryOf(record)}`);
+    return record;
+  });
+}
+
+function summaryOf({ job, vms, errors, warnings, removedRuns }: RunRecord): string {
+  const failed = vms.filter(({ result }) => result === 'failed').length;
+  const bytes = vms.reduce((sum, { archiveBytes }) => sum + archiveBytes, 0);
+  const removed = removedRuns === 0 ? '' : `, ${formatCount(removedRuns, 'old run')} removed`;
+  return `${job}: ${vms.length - failed} of ${formatCount(vms.length, 'VM')} backed up, ${formatBytes(bytes)}${removed}, ${formatCount(errors.length + failed, 'error')}, ${formatCount(warnings.length, 'warning')}`;
+}
+
+/** The status of the worst that went wrong; an error that is no VM's is status 1. */
+function setStatusOf(cli: Cli, records: readonly RunRecord[], failures: readonly PhdError[] = []): void {
+  const failed = records.flatMap(({ vms, errors }) => [
+    ...vms.flatMap(({ code, message }) =>
+      code === null ? [] : [new PhdError(code as PhdError['code'], message ?? '')],
+    ),
+    ...errors.map((line) => new PhdError('IO', line)),
+  ]);
+  cli.setStatusOf([...failures, ...failed]);
+}
+
+async function preview(
+  cli: Cli,
+  context: EngineContext,
+  only: string | null,
+  isJson: boolean,
+): Promise<void> {
+  const { namedJob } = await import('../backup-jobs/job.ts');
+  if (only !== null) namedJob(context.config, only);
+  const { previewJobs } = await import('../backup-jobs/preview.ts');
+  const found = await previewJobs(context, only, cli.signal);
+  const faults = [
+    ...found.errors,
+    ...found.jobs.flatMap(({ name, errors }) => errors.map((line) => `${name}: ${line}`)),
+  ];
+  if (isJson) {
+    for (const { vms, excluded, ...job } of found.jobs) {
+      cli.printJson({ event: 'job', ...job });
+      for (const vm of [...vms, ...excluded]) cli.printJson({ event: 'vm', ...vm });
+    }
+    for (const { name, from } of found.uncovered) cli.printJson({ event: 'uncovered', vm: name, from });
+  } else tellPreview(cli, found);
+  cli.setStatusOf(
+    faults.map((line) => cli.reportItemError(new PhdError('CONFIG_INVALID', line), {}, isJson)),
+  );
+}
+
+function tellPreview(cli: Cli, { jobs, uncovered }: Preview): void {
+  if (jobs.length === 0) cli.print('no backup job is configured');
+  for (const job of jobs) {
+    cli.print(`${job.name}${job.enabled ? '' : ' (off)'}: ${timesOf(job)}`);
+    for (const vm of job.vms) cli.print(`  ${lineOf(vm)}`);
+    for (const { vm, reason } of job.excluded) cli.print(`  - ${vm}: ${reason}`);
+    for (const warning of job.warnings) cli.warn(`${job.name}: ${warning}`);
+  }
+  for (const { name, from } of uncovered) cli.print(`no job takes ${name} (${from})`);
+}
+
+function timesOf({ nextFull, nextDelta }: PreviewedJob): string {
+  const times = [
+    ...(nextFull === null ? [] : [`FULL ${nextFull.replace('T', ' ')}`]),
+    ...(nextDelta === null ? [] : [`DELTA ${nextDelta.replace('T', ' ')}`]),
+  ];
+  return times.length === 0 ? 'only by hand' : `next ${times.join(', ')}`;
+}
+
+function lineOf({
+  vm,
+  from,
+  target,
+  mode,
+  reason,
+  disks,
+  diskBytes,
+  expectedBytes,
+  keep,
+  refused,
+}: PreviewedVm): string {
+  const what = mode === null ? 'backup' : mode.toUpperCase();
+  const size = disks === null ? '' : `, ${formatCount(disks, 'disk')}, ${formatBytes(diskBytes ?? 0)}`;
+  const about = expectedBytes === null ? '' : `, about ${formatBytes(expectedBytes)}`;
+  const kept = keep === null ? 'keeps all' : `keeps ${keepText(keep)}`;
+  const left = refused.map((one) => `; left out: ${one}`).join('');
+  return `${vm} (${from}): ${what} to target ${target ?? '?'}${size}${about}, ${kept}; ${reason}${left}`;
+}
+
+function keepText(keep: NonNullable<PreviewedVm['keep']>): string {
+  return Object.entries(keep)
+    .filter(([, count]) => count > 0)
+    .map(([word, count]) => `${count} ${word}`)
+    .join(', ');
+}
+
+async function previewNau(cli: Cli, context: EngineContext, source: string, isJson: boolean): Promise<void> {
+  const { readFile } = await import('node:fs/promises');
+  const { findJobVms } = await import('../backup-jobs/job-vms.ts');
+  const { nauLists, nauSelector, parseNau } = await import('../backup-jobs/nau-config.ts');
+  const text = await readFile(source, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    // What is no file is a selector, as with the old script.
+    if (error.code === 'ENOENT' && !source.includes('/')) return nauSelector(source);
+    throw new PhdError('NOT_FOUND', `cannot read ${source}: ${error.code}`);
+  });
+  const found = await findJobVms(context, null, cli.signal);
+  const config = parseNau(text);
+  const lists = nauLists(config, found.vms);
+  const kinds = [
+    ['vdi-export', lists.vdiExport],
+    ['vm-export', lists.vmExport],
+    ['metadata-export', lists.metadataExport],
+  ] as const;
+  if (isJson) cli.printJson({ event: 'settings', ...config.settings });
+  else for (const [key, value] of Object.entries(config.settings)) cli.print(`${key.padEnd(16)} = ${value}`);
+  for (const [kind, list] of kinds) {
+    if (!isJson)
+      cli.print(
+        `${kind} (${list.length}): ${list.map(({ vm, keep }) => `${vm.name}${keep === null ? '' : `:${keep}`}`).join(', ')}`,
+      );
+    else
+      for (const { vm, keep, by } of list)
+        cli.printJson({
+          event: kind,
+          vm: vm.name,
+          from: vm.from,
+          keep: keep ?? config.settings.maxBackups,
+          by,
+        });
+  }
+  if (!isJson && lists.excluded.length > 0)
+    cli.print(`excluded (${lists.excluded.length}): ${lists.excluded.map(({ vm }) => vm.name).join(', ')}`);
+  for (const warning of lists.warnings) cli.warn(warning);
+  const errors = [...found.faults, ...lists.errors];
+  cli.setStatusOf(
+    errors.map((line) => cli.reportItemError(new PhdError('CONFIG_INVALID', line), {}, isJson)),
+  );
+}
+
+async function holdRun(
+  cli: Cli,
+  context: EngineContext,
+  archive: string,
+  isReleased: boolean,
+): Promise<void> {
+  const { holdArchive, releaseArchive } = await import('../backup-jobs/holds.ts');
+  const { submitterOf, submitterText } = await import('../queue/submitter.ts');
+  const stamp = isReleased
+    ? await releaseArchive(context, archive)
+    : await holdArchive(context, archive, `Held by ${submitterText(submitterOf(cli.env))}.`);
+  cli.print(`the run of ${stamp.replace('T', ' ')} is ${isReleased ? 'held no more' : 'held'}`);
+}
+
+async function pruneJobs(
+  cli: Cli,
+  context: EngineContext,
+  only: string | null,
+  words: { dryRun?: boolean; target?: string; json?: boolean },
+): Promise<void> {
+  const { namedJob, openJob } = await import('../backup-jobs/job.ts');
+  const { pruneTasks } = await import('../backup-jobs/prune-tasks.ts');
+  const { planPrune, prune } = await import('../backup-jobs/prune.ts');
+  const target = words.target === undefined ? null : parseWhole(words.target, '--target', 1, 9999);
+  const jobs = only === null ? context.config.backupJobs.map(openJob) : [namedJob(context.config, only)];
+  const { tasks, errors } = await pruneTasks(context, jobs, target, cli.signal);
+  const failures = errors.map((line) =>
+    cli.reportItemError(new PhdError('IO', line), {}, words.json ?? false),
+  );
+  for (const { vm, uuid, targetNumber, rules } of tasks) {
+    try {
+      const plan = await planPrune(context, { targetNumber, uuid }, rules, cli.signal);
+      for (const { run, keep, reason } of plan.lines) {
+        if (words.json)
+          cli.printJson({
+            event: keep ? 'keep' : 'remove',
+            vm,
+            target: targetNumber,
+            stamp: run.stamp,
+            folder: run.folder,
+            reason,
+          });
+        else
+          cli.print(
+            `${keep ? 'keep  ' : 'remove'}  ${vm}  ${run.stamp.replace('T', ' ')}  target ${targetNumber}  ${reason}`,
+          );
+      }
+      if (words.dryRun) continue;
+      const count = await prune(
+        context,
+        plan,
+        (message) => failures.push(cli.reportItemError(new PhdError('IO', message), {}, words.json ?? false)),
+        cli.signal,
+      );
+      if (!words.json) cli.print(`${vm}: ${formatCount(count, 'run')} removed from target ${targetNumber}`);
+    } catch (error) {
+      if (cli.signal.aborted) throw error;
+      failures.push(cli.reportItemError(error, {}, words.json ?? false));
+    }
+  }
+  if (tasks.length === 0) cli.print('no backup job has keep rules for VMs that are there');
+  cli.setStatusOf(failures);
+}
