@@ -41,7 +41,11 @@ export async function followJobs(desk: Desk, ids: readonly number[]): Promise<vo
 /** True once all have ended, false when they were left running. */
 async function watchJobs(desk: Desk, ids: readonly number[]): Promise<boolean> {
   const { whyWaiting } = await import('./job-waiting.ts');
-  const { restoreQueue } = (await desk.context()).config.jobs;
+  // A phd.yaml that was broken meanwhile must not hide the job; whoever needs it tells of it.
+  const restoreQueue = await desk.context().then(
+    ({ config }) => config.jobs.restoreQueue,
+    () => true,
+  );
   const requests = await import('../../src/queue/request.ts');
   const watch = new JobWatch(await desk.queue(), ids);
   const startedMs = performance.now();

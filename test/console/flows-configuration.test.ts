@@ -2,7 +2,7 @@
  * The options of replication and restore, of a target and of encryption, from their menus: phd.yaml keeps its comments
  * and the keys of others, and a daemon that runs goes by what was changed.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { Queue } from '../../src/queue/queue.ts';
 import { closeAll } from '../support/console-pty.ts';
@@ -138,6 +138,9 @@ it('encryption: the passphrase is changed, older archives open with the former o
     ['the first words\r', 'neither the system nor the master passphrase'],
   ]);
   await tale.backup(tale.path('vmfs', 'Crm'), ['--encrypt', '--full', '--target', '1']);
+  // A FULL whose DELTA is gone is tried itself.
+  rmSync(tale.file(archive));
+  await tale.phd(['index', '--force']);
   const run = await tale.phd(['passphrase', 'archives', '--vm', 'crm']);
   expect([run.status, run.stdout.replace(/ {2}1:\S+/g, '')]).toEqual([0, 'system, master\nformer 1\n']);
   const config = yaml();
