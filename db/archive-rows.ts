@@ -11,6 +11,8 @@ export interface ArchiveHeader {
   /** Disks of the run, `SS disk` with the disk as file names tell it; empty if the archive does not say. */
   runDisks: string[];
   changedBlocks: number | null;
+  /** Sectors of the source that could not be read; null where no header of ours was read. */
+  unreadableSectors: number | null;
   /** True for an archive that this program lists but cannot read. */
   foreign: boolean;
 }
@@ -123,7 +125,7 @@ export type SqlRow = Record<string, string | number | null>;
 /** Columns that `archiveOfRow` reads, over `page` (ids), archives a, folders f, vms v, disks d, targets t, headers h. */
 export const ARCHIVE_COLUMNS = `a.*, f.name AS folder, f.listed_ms AS seen_ms, v.name AS vm, v.uuid AS uuid,
   d.name AS disk, t.name AS target_name, t.transport AS transport, h.archive_id AS header_of, h.run_id, h.host,
-  h.display_name, h.disk_bytes, h.run_disks, h.changed_blocks, h.is_foreign`;
+  h.display_name, h.disk_bytes, h.run_disks, h.changed_blocks, h.is_foreign, h.unreadable_sectors`;
 
 export const ARCHIVE_JOINS = `JOIN archives a ON a.id = page.id JOIN folders f ON f.id = a.folder_id
   JOIN vms v ON v.id = a.vm_id JOIN disks d ON d.id = a.disk_id JOIN targets t ON t.number = a.target_number
@@ -186,19 +188,21 @@ export function headerOfRow(row: SqlRow): ArchiveHeader {
     diskBytes: numberOrNull(row.disk_bytes),
     runDisks: JSON.parse(String(row.run_disks)) as string[],
     changedBlocks: numberOrNull(row.changed_blocks),
+    unreadableSectors: numberOrNull(row.unreadable_sectors),
     foreign: row.is_foreign === 1,
   };
 }
 
 /** Values for the columns that `headerOfRow` reads. */
 export function valuesOfHeader(header: ArchiveHeader): SqlRow {
-  const { runId, host, displayName, diskBytes, changedBlocks } = header;
+  const { runId, host, displayName, diskBytes, changedBlocks, unreadableSectors } = header;
   return {
     runId,
     host,
     displayName,
     diskBytes,
     changedBlocks,
+    unreadableSectors,
     runDisks: JSON.stringify(header.runDisks),
     foreign: header.foreign ? 1 : 0,
   };

@@ -150,7 +150,7 @@ export class IndexDb extends OrderReader {
   ): void {
     this.run(
       `INSERT OR REPLACE INTO written_headers VALUES (@targetNumber, @folder, @file, @sizeBytes,
-         @runId, @host, @displayName, @diskBytes, @runDisks, @changedBlocks, @foreign)`,
+         @runId, @host, @displayName, @diskBytes, @runDisks, @changedBlocks, @foreign, @unreadableSectors)`,
       { ...written, ...valuesOfHeader(header) },
     );
   }
@@ -229,7 +229,7 @@ export class IndexDb extends OrderReader {
   #putHeader(archiveId: number, header: ArchiveHeader): void {
     this.statement(
       `INSERT OR REPLACE INTO headers
-         SELECT id, @runId, @host, @displayName, @diskBytes, @runDisks, @changedBlocks, @foreign
+         SELECT id, @runId, @host, @displayName, @diskBytes, @runDisks, @changedBlocks, @foreign, @unreadableSectors
          FROM archives WHERE id = @archiveId`,
     ).run({ archiveId, ...valuesOfHeader(header) });
   }
@@ -239,7 +239,8 @@ export class IndexDb extends OrderReader {
     const place = { targetNumber: folder.targetNumber, folder: folder.name, folderId };
     this.statement(
       `INSERT OR IGNORE INTO headers
-         SELECT a.id, w.run_id, w.host, w.display_name, w.disk_bytes, w.run_disks, w.changed_blocks, w.is_foreign
+         SELECT a.id, w.run_id, w.host, w.display_name, w.disk_bytes, w.run_disks, w.changed_blocks, w.is_foreign,
+                w.unreadable_sectors
          FROM written_headers w JOIN archives a ON a.folder_id = @folderId AND a.file = w.file
            AND a.size_bytes = w.size_bytes
          WHERE w.target_number = @targetNumber AND w.folder = @folder`,

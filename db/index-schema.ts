@@ -78,4 +78,7 @@ export const INDEX_MIGRATIONS = [
   `ALTER TABLE targets ADD COLUMN outcome TEXT CHECK (outcome IN ('complete', 'partial', 'failed'));
    UPDATE targets SET outcome = CASE WHEN error IS NULL THEN 'complete' ELSE 'failed' END
      WHERE tried_ms IS NOT NULL;`,
+  // Of images with sectors that could not be read; headers read before know of none.
+  `ALTER TABLE headers ADD COLUMN unreadable_sectors INTEGER;
+   ALTER TABLE written_headers ADD COLUMN unreadable_sectors INTEGER;`,
 ];

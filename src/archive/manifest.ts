@@ -65,6 +65,8 @@ export interface DeltaManifest extends DiskIdentity {
   adapterType: string;
   changedBlocks: number;
   payloadBlocks: number;
+  /** Sectors of the source that could not be read: zeros stand for them, and the archive is incomplete. */
+  unreadableSectors: number;
   parts: Part[];
   files: FileEntry[];
 }
@@ -168,6 +170,7 @@ export function printDeltaManifest(manifest: DeltaManifest): Buffer {
     line('adapterType', manifest.adapterType),
     line('changedBlocks', manifest.changedBlocks),
     line('payloadBlocks', manifest.payloadBlocks),
+    ...(manifest.unreadableSectors > 0 ? [line('unreadableSectors', manifest.unreadableSectors)] : []),
     ...manifest.parts.map((part) => line('part', part.name, part.offsetBytes, part.sizeBytes, part.sha256)),
     ...manifest.files.map((file) => line('file', file.kind, file.name, file.sizeBytes)),
   ]);
@@ -197,6 +200,7 @@ export function parseDeltaManifest(bytes: Uint8Array, endBytes: number): DeltaMa
     adapterType: fields.text('adapterType'),
     changedBlocks: fields.decimal('changedBlocks'),
     payloadBlocks: fields.decimal('payloadBlocks'),
+    unreadableSectors: parseDecimal(fields.optional('unreadableSectors') ?? '0', 'unreadableSectors'),
     parts: parseParts(fields, endBytes),
     files: fields.all('file', 3).map(([kind, name, sizeBytes]) => parseFile(kind!, name!, sizeBytes!)),
   };

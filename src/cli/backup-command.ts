@@ -1,7 +1,7 @@
 /** `phd backup`: VM folders onto a target. */
 import path from 'node:path';
 import type { Command } from 'commander';
-import type { BackupRequest, BackupResult } from '../engine/backup.ts';
+import type { BackupRequest, BackupResult, DiskBackup } from '../engine/backup.ts';
 import type { HostBackupRequest } from '../engine/backup-host.ts';
 import type { EngineContext } from '../engine/context.ts';
 import { formatBytes } from '../engine/display-text.ts';
@@ -198,6 +198,7 @@ function report(cli: Cli, result: BackupResult, isJson: boolean): PhdError[] {
         remainingSeconds: 0,
         code: null,
         message: one.reason,
+        ...(one.account === null ? {} : one.account),
       });
       continue;
     }
@@ -207,6 +208,19 @@ function report(cli: Cli, result: BackupResult, isJson: boolean): PhdError[] {
     cli.print(
       `      disk ${one.disk}, ${formatBytes(one.diskBytes)} as ${formatBytes(one.archiveBytes)} in ${one.seconds.toFixed(1)} s (${rate}/s): ${one.reason}`,
     );
+    if (one.account !== null) for (const line of accountLines(one.account)) cli.print(`      ${line}`);
   }
   return result.failed.map(({ disk, error }) => cli.reportItemError(error, { disk }, isJson));
+}
+
+/** Checksums of a device and of its image, and whether something is missing. */
+function accountLines({ checksum, unreadableSectors }: NonNullable<DiskBackup['account']>): string[] {
+  const { kind, source, image } = checksum;
+  const what = kind === 'sha256' ? 'SHA-256' : 'SHA-256 of the block digests';
+  const lines =
+    source === image
+      ? [`${what} ${source}: source and image agree`]
+      : [`${what} of the image ${image ?? 'not made'}; of the source ${source ?? 'not made'}: not compared`];
+  if (unreadableSectors > 0) lines.push(`INCOMPLETE: ${unreadableSectors} sectors could not be read`);
+  return lines;
 }

@@ -4,6 +4,7 @@ import type { EngineContext } from '../engine/context.ts';
 import { PhdError } from '../errors.ts';
 import type { HostVm } from '../hosts/host.ts';
 import type { Cli } from './cli.ts';
+import { registerHostDevice } from './host-device-command.ts';
 import { ACCESS_SETTINGS, addSettings, changeOf, type Setting } from './settings-options.ts';
 import { printTable } from './table.ts';
 
@@ -77,6 +78,7 @@ export function registerHost(program: Command, cli: Cli): void {
       await cli.withContext((context) => listHosts(cli, context, names, json ?? false));
     });
   registerChanges(host, cli);
+  registerHostDevice(host, cli);
 }
 
 function registerChanges(host: Command, cli: Cli): void {

@@ -14,7 +14,8 @@ const MINUTE_MS = 60_000;
 const HELP = `
 STATE: arriving or cut (its end is missing), foreign (listed, not restored),
 without DELTA (a FULL alone), without FULL (a DELTA alone), partial (its run
-lacks disks); then result and date of the last verify run.
+lacks disks), incomplete (sectors could not be read); then result and date of
+the last verify run.
 
 An encrypted FULL opens without phd. With the system passphrase: gpg -d FULL
 With the master passphrase: tail -c +${GPG_MASTER_OFFSET} FULL | gpg -d

@@ -12,6 +12,7 @@ import { encryptStream } from '../crypt/message.ts';
 import type { SourceDisk } from '../datastore/source-vm.ts';
 import { fromErrno, PhdError } from '../errors.ts';
 import type { Codec, Stamp } from '../model/archive.ts';
+import type { DiskAccount } from '../model/disk-reader.ts';
 import type { Storage, WriteResult } from '../storage/storage.ts';
 import { type BaseFull, mapsFolder } from './base-full.ts';
 import type { EngineContext } from './context.ts';
@@ -67,6 +68,8 @@ export interface WrittenDisk {
   diskBytes: number;
   changedBlocks: number;
   changedPercent: number;
+  /** Null: all of the disk was read, and nobody keeps account of it. */
+  account: Pick<DiskAccount, 'unreadableSectors' | 'checksum'> | null;
 }
 
 /** To be closed by closeDisk. Throws NOT_FOUND, IO. */
@@ -174,8 +177,9 @@ export async function writeFull(
     );
     progress.finish();
     const map = openMapFile(`${mapPath}${PART_SUFFIX}`);
+    const account = (await disk.reader?.account?.(map, 'full', run.signal)) ?? null;
     const request: DeltaRequest = {
-      ...deltaBasics(run, disk, source),
+      ...deltaBasics(run, disk, source, account),
       full: map,
       now: map,
       manifest: {
@@ -189,6 +193,7 @@ export async function writeFull(
         fullEncrypted: run.passphrases !== null,
         fullBytes: full.sizeBytes,
         changedBlocks: 0,
+        unreadableSectors: account?.unreadableSectors ?? 0,
       },
     };
     const delta = await writePart(run, `${folder}/${deltaFile}`, deltaStream(request), owed);
@@ -215,7 +220,9 @@ export async function writeFull(
     });
     recordWritten(run, folder, fullFile, full);
     recordWritten(run, folder, deltaFile, delta);
-    tellIndex(run, folder, deltaFile, delta, { diskBytes: disk.geometry.diskBytes, changedBlocks: 0 });
+    const { diskBytes } = disk.geometry;
+    const unreadableSectors = account?.unreadableSectors ?? 0;
+    tellIndex(run, folder, deltaFile, delta, { diskBytes, changedBlocks: 0, unreadableSectors });
     const { dataBlocks } = map.end;
     return {
       mode: 'full',
@@ -224,9 +231,10 @@ export async function writeFull(
       fullFolder: folder,
       deltaFile,
       archiveBytes: full.sizeBytes + delta.sizeBytes,
-      diskBytes: disk.geometry.diskBytes,
+      diskBytes,
       changedBlocks: dataBlocks,
       changedPercent: 100,
+      account,
     };
   } catch (error) {
     await removeOwed(run, owed);
@@ -265,14 +273,17 @@ export async function writeDelta(
   });
   const owed: string[] = [];
   try {
-    const request = deltaOf(run, source, disk, scan, (bytes) => progress.add(bytes));
+    const account = (await disk.reader?.account?.(scan.now, 'delta', run.signal)) ?? null;
+    const request = deltaOf(run, source, disk, scan, account, (bytes) => progress.add(bytes));
     const delta = await writePart(run, `${folder}/${deltaFile}`, deltaStream(request), owed);
     progress.finish();
     await proveSource(scan.now);
     await nameArchive(run, `${folder}/${deltaFile}`, owed);
     recordWritten(run, folder, deltaFile, delta);
     const { changedBlocks } = scan;
-    tellIndex(run, folder, deltaFile, delta, { diskBytes: disk.geometry.diskBytes, changedBlocks });
+    const unreadableSectors = account?.unreadableSectors ?? 0;
+    const { diskBytes } = disk.geometry;
+    tellIndex(run, folder, deltaFile, delta, { diskBytes, changedBlocks, unreadableSectors });
     return {
       mode: 'delta',
       folder,
@@ -284,6 +295,7 @@ export async function writeDelta(
       changedBlocks: scan.changedBlocks,
       changedPercent:
         disk.geometry.blockCount === 0 ? 0 : (100 * scan.changedBlocks) / disk.geometry.blockCount,
+      account,
     };
   } catch (error) {
     await removeOwed(run, owed);
@@ -296,11 +308,12 @@ function deltaOf(
   source: SourceDisk,
   disk: OpenDisk,
   scan: ScanOutcome,
+  account: DiskAccount | null,
   onBlocks: (bytes: number) => void,
 ): DeltaRequest {
   const { full, map } = scan.base;
   return {
-    ...deltaBasics(run, disk, source),
+    ...deltaBasics(run, disk, source, account),
     onBlocks,
     full: map,
     now: scan.now,
@@ -315,6 +328,7 @@ function deltaOf(
       fullEncrypted: full.encrypted,
       fullBytes: full.fullBytes,
       changedBlocks: scan.changedBlocks,
+      unreadableSectors: account?.unreadableSectors ?? 0,
     },
   };
 }
@@ -345,6 +359,7 @@ export async function writeMissingEmptyDelta(
     source,
     disk,
     { base, now: map, changedBlocks: 0 },
+    null,
     () => undefined,
   );
   request.manifest = {
@@ -393,12 +408,16 @@ function runManifest(run: RunFacts, source: SourceDisk) {
   };
 }
 
-/** VM files, and of the descriptors only the disk's own. */
-function deltaBasics(run: RunFacts, disk: OpenDisk, source: SourceDisk) {
+/** VM files, of the descriptors only the disk's own, and what is kept of this image. */
+function deltaBasics(run: RunFacts, disk: OpenDisk, source: SourceDisk, account: DiskAccount | null) {
+  const own = run.files.filter((file) => file.kind !== 'descriptor' || file.path === source.descriptorPath);
+  const kept = (account?.files ?? []).map(
+    ({ name, bytes }): DeltaFile => ({ kind: 'log', name, path: name, bytes, sizeBytes: bytes.length }),
+  );
   return {
     pool: run.pool,
     disk,
-    files: run.files.filter((file) => file.kind !== 'descriptor' || file.path === source.descriptorPath),
+    files: [...own, ...kept],
     passphrases: run.passphrases,
     level: run.codec === 'gzip' ? run.level : 1,
     onBlocks: () => undefined,
@@ -474,7 +493,7 @@ function tellIndex(
   folder: string,
   file: string,
   written: WriteResult,
-  of: { diskBytes: number; changedBlocks: number },
+  of: { diskBytes: number; changedBlocks: number; unreadableSectors: number },
 ): void {
   const { sizeBytes } = written;
   const { host, displayName } = run.identity;

@@ -55,8 +55,8 @@ export async function backupHostVm(
   const vm = chooseVm(await host.listVms(signal), request);
   const lock = lockVm(ctx, host, vm);
   try {
-    const { quiesce, preFreeze, postThaw } = request;
-    const frozen = await host.freeze(vm, { quiesce, preFreeze, postThaw, onWarning, signal });
+    const { quiesce, assumeOff, preFreeze, postThaw } = request;
+    const frozen = await host.freeze(vm, { quiesce, assumeOff, preFreeze, postThaw, onWarning, signal });
     const [ended] = await Promise.allSettled([backupSource(ctx, frozen.source, request, hooks)]);
     const unreleased = await letGo(frozen, vm, host, onWarning);
     if (ended.status === 'rejected') throw ended.reason;

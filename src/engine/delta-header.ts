@@ -14,6 +14,7 @@ export const FOREIGN_HEADER: ArchiveHeader = {
   diskBytes: null,
   runDisks: [],
   changedBlocks: null,
+  unreadableSectors: null,
   foreign: true,
 };
 
@@ -25,11 +26,12 @@ export interface DeltaFacts {
   diskBytes: number;
   runDisks: readonly { scsiId: string; disk: string }[];
   changedBlocks: number;
+  unreadableSectors: number;
 }
 
 /** The same facts in the terms of the index, where disks bear the names that file names tell. */
 export function headerOf(facts: DeltaFacts): ArchiveHeader {
-  const { runId, host, displayName, diskBytes, runDisks, changedBlocks } = facts;
+  const { runId, host, displayName, diskBytes, runDisks, changedBlocks, unreadableSectors } = facts;
   return {
     runId,
     host,
@@ -37,6 +39,7 @@ export function headerOf(facts: DeltaFacts): ArchiveHeader {
     diskBytes,
     runDisks: runDisks.map((one) => `${one.scsiId} ${listedName(one.disk)}`),
     changedBlocks,
+    unreadableSectors,
     foreign: false,
   };
 }

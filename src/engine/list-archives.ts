@@ -29,7 +29,8 @@ export interface ListFilter {
 /**
  * Why a row is no archive to count on, or null. `arriving or cut`: its end is missing; `foreign`: listed, not
  * restored; `without DELTA`: a FULL whose empty DELTA is not in its folder;
- * `without FULL`: a DELTA whose FULL the index knows nowhere; `partial`: its run lacks disks.
+ * `without FULL`: a DELTA whose FULL the index knows nowhere; `partial`: its run lacks disks;
+ * `incomplete`: sectors of the device could not be read, zeros stand for them.
  */
 export type ArchiveState =
   | 'arriving or cut'
@@ -37,6 +38,7 @@ export type ArchiveState =
   | 'without DELTA'
   | 'without FULL'
   | 'partial'
+  | 'incomplete'
   | null;
 
 export interface ListedRow extends VerifiedRow {
@@ -122,7 +124,8 @@ function stateOf(context: Catalogue, row: ArchiveRow, partialRuns: Map<string, b
     partialRuns.set(run, isPartial);
   }
   if (isPartial) return 'partial';
-  return row.kind === 'delta' && !context.index.hasFull(row) ? 'without FULL' : null;
+  if (row.kind === 'delta' && !context.index.hasFull(row)) return 'without FULL';
+  return (row.header?.unreadableSectors ?? 0) > 0 ? 'incomplete' : null;
 }
 
 /** The row with the result of its last verify run. */

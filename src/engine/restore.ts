@@ -11,6 +11,7 @@ import type { EngineContext } from './context.ts';
 import { placeDescriptor, prepareDescriptor } from './descriptor-of-disk.ts';
 import { FROM_DELTA, FROM_ZERO } from './expected-disk.ts';
 import { isOpenFull } from './full-reader.ts';
+import { warnIncomplete } from './incomplete-archive.ts';
 import type { DiskMap } from './map-file.ts';
 import { Progress } from './progress.ts';
 import { countSources } from './restore-blocks.ts';
@@ -78,7 +79,8 @@ export async function restore(
   const scratch = await openScratch(ctx.places.stateDir);
   try {
     const source = await openRestoreSource(ctx, request.archive, scratch, hooks, request.full);
-    const { fullMap } = source;
+    const { fullMap, delta } = source;
+    if (delta) warnIncomplete(delta.manifest, placeText(delta.place), hooks.onWarning);
     if (!fullMap) return await restoreStream(source, request, hooks);
     return await restoreProved(source, fullMap, request, hooks);
   } finally {

@@ -8,6 +8,7 @@ import { readRange } from '../model/byte-source.ts';
 import { requireNamedRightly } from './archive-name-check.ts';
 import { placeText, storedBytes } from './archive-place.ts';
 import { type DeltaMaps, gunzip, loadMaps, type OpenDelta, openDelta, readMapPart } from './delta-reader.ts';
+import { warnIncomplete } from './incomplete-archive.ts';
 import { saveMap } from './map-file.ts';
 import { OnePassSource } from './one-pass-source.ts';
 import { checkMembers, requireWritten, type Verifying } from './verifying.ts';
@@ -23,6 +24,7 @@ export async function verifyDelta(verifying: Verifying): Promise<number> {
   const delta = await openDelta(place, passphrases, hooks.signal);
   const { manifest } = delta;
   requireNamedRightly(place, name, manifest);
+  warnIncomplete(manifest, placeText(place), hooks.onWarning);
   await verifyHead(delta);
   const maps = await loadMaps(delta, scratch);
   if (delta.part('map')) {

@@ -20,6 +20,7 @@ import { requireNamedRightly } from './archive-name-check.ts';
 import { placePath, placeText, storedBytes } from './archive-place.ts';
 import { type OpenDelta, openDelta, readMapPart } from './delta-reader.ts';
 import { isOpenFull, type OpenFull, openFull } from './full-reader.ts';
+import { warnIncomplete } from './incomplete-archive.ts';
 import { lzopPlain } from './lzop.ts';
 import { type DiskMap, saveMap } from './map-file.ts';
 import { OnePassSource } from './one-pass-source.ts';
@@ -78,6 +79,7 @@ async function authenticate(verifying: Verifying, stored: ByteSource): Promise<s
 async function requireSameAsDelta(verifying: Verifying, map: DiskMap): Promise<void> {
   const delta = await emptyDelta(verifying);
   if (!delta) return;
+  warnIncomplete(delta.manifest, placeText(verifying.place), verifying.hooks.onWarning);
   const { record, close } = await readMapPart(delta);
   await close();
   if (!decodeEndRecord(record).mapDigest.equals(map.end.mapDigest)) {
@@ -146,6 +148,7 @@ async function verifyLzop(verifying: Verifying, plain: ByteSource): Promise<numb
       'FORMAT_UNSUPPORTED',
       `${placeText(place)}: an lzop FULL is proved by its empty DELTA, which is not there`,
     );
+  warnIncomplete(delta.manifest, placeText(place), hooks.onWarning);
   const { record, pages } = await readMapPart(delta);
   const map = await saveMap(scratch.file('full.map'), decodeEndRecord(record), pages);
   const { geometry } = map.end;

@@ -19,6 +19,8 @@ export interface HostVm {
 export interface FreezeOptions {
   /** Asks the guest to flush its file systems. */
   quiesce?: boolean;
+  /** A disk that is in use is read all the same, with a warning. */
+  assumeOff?: boolean;
   /** Run on this machine before the snapshot; a status other than 0 keeps the VM from being backed up. */
   preFreeze?: string;
   /** Run on this machine as soon as the snapshot stands or has failed, whatever happened. */

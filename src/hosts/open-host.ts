@@ -19,7 +19,11 @@ export interface HostAccess {
 }
 
 /** Connects when first used, not here. Throws SOURCE_UNSUPPORTED. */
-export async function openHost(config: HostConfig, _access: HostAccess): Promise<Host> {
+export async function openHost(config: HostConfig, access: HostAccess): Promise<Host> {
+  if (config.type === 'device') {
+    const { openDeviceHost } = await import('./device/device-host.ts');
+    return openDeviceHost(config, access);
+  }
   throw new PhdError(
     'SOURCE_UNSUPPORTED',
     `host ${config.name}: type ${config.type} cannot be backed up yet`,

@@ -13,6 +13,33 @@ export interface DiskReader {
   digests:
     | ((region: { firstBlock: number; count: number }, signal?: AbortSignal) => Promise<RegionDigests>)
     | null;
+  /**
+   * Called once the disk has been read, before its DELTA (an empty one beside a FULL) is finished: what is to be kept
+   * and told of this image. Left out: nothing. Throws SOURCE_CHANGED, TARGET_*, CANCELLED.
+   */
+  account?: (image: ImageMap, mode: 'full' | 'delta', signal?: AbortSignal) => Promise<DiskAccount>;
+}
+
+/** Digests of the disk as it stands in the archive. */
+export interface ImageMap {
+  end: { mapDigest: Buffer };
+  regions(): AsyncGenerator<{ firstBlock: number; count: number }>;
+}
+
+export interface DiskAccount {
+  /** Kept in the DELTA as logs; names that end in `.log`. */
+  files: { name: string; bytes: Buffer }[];
+  /** Sectors in whose place zeros stand; more than 0 marks the archive incomplete. */
+  unreadableSectors: number;
+  checksum: ImageChecksum;
+}
+
+/** Hex, both of one kind; null where it could not be made. */
+export interface ImageChecksum {
+  /** SHA-256 of all bytes, or of the digests of all blocks (what the manifest calls mapDigest). */
+  kind: 'sha256' | 'blocks';
+  source: string | null;
+  image: string | null;
 }
 
 export interface RegionDigests {

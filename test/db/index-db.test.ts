@@ -104,6 +104,7 @@ describe('a folder that is listed again', () => {
       diskBytes: 5,
       runDisks: ['00 a.vmdk'],
       changedBlocks: 2,
+      unreadableSectors: 0,
       foreign: false,
     };
     index.recordHeader(row.id, header);

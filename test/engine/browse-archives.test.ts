@@ -135,6 +135,7 @@ describe('a list of archives', () => {
       diskBytes: 4 * 262_144,
       runDisks: ['00 web.vmdk'],
       changedBlocks: 1,
+      unreadableSectors: 0,
       foreign: false,
     });
     jobs.recordVerify({
@@ -189,6 +190,7 @@ describe('lists of names', () => {
       diskBytes: 1,
       runDisks: [],
       changedBlocks: 0,
+      unreadableSectors: 0,
       foreign: false,
     };
     index.recordHeader(first?.id ?? 0, { ...header, host: 'esx2' });

@@ -84,6 +84,7 @@ describe('a new DELTA on a vmfs target is opened while indexing', () => {
       diskBytes: 1_048_576,
       runDisks: ['00 web.vmdk'],
       foreign: false,
+      unreadableSectors: 0,
     };
     expect(rows().map((row) => [row.kind, row.stamp, row.header])).toEqual(
       expect.arrayContaining([
@@ -184,6 +185,7 @@ describe('archives behind a network', () => {
       diskBytes: 9,
       runDisks,
       changedBlocks: 1,
+      unreadableSectors: 0,
     });
     const place = { targetNumber: 1, folder: NEXT };
     const { length } = deltaBytes('00 web.vmdk');

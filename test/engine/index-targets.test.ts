@@ -310,6 +310,7 @@ describe('the newest complete run', () => {
     diskBytes: 1,
     runDisks,
     changedBlocks: 0,
+    unreadableSectors: 0,
     foreign: false,
   });
 

@@ -59,6 +59,7 @@ export function smallDelta(of: SmallDelta): Buffer {
     createType: 'vmfs',
     adapterType: 'lsilogic',
     changedBlocks: stamp === fullStamp ? 0 : 3,
+    unreadableSectors: 0,
     payloadBlocks: 0,
     parts: [{ name: 'maps', offsetBytes: head.length, sizeBytes: PART_ALIGNMENT, sha256: DIGEST }],
     files: [],

@@ -170,6 +170,7 @@ describe('a line', () => {
       displayName: null,
       diskBytes: 1,
       changedBlocks: 0,
+      unreadableSectors: 0,
       foreign: false,
     };
     const good = backup('15');

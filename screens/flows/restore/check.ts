@@ -56,6 +56,7 @@ const STATE_WORDS = {
   'without DELTA': 'Its empty DELTA is gone: it restores through its own map.',
   'without FULL': 'Its FULL is on no target that the index knows.',
   partial: 'Its run is partial: other disks of it are missing.',
+  incomplete: 'Sectors of the device could not be read: zeros stand for them.',
 } as const;
 
 function stateLines({ state, verifyResult, verifiedAt }: ArchiveListRow): Line[] {

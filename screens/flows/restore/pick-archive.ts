@@ -124,6 +124,7 @@ const STATES = {
   'without DELTA': 'no DELTA',
   'without FULL': 'no FULL',
   partial: 'partial',
+  incomplete: 'incompl.',
 } as const;
 
 /** Stamps after this lie in the future; the autumn hour may run ahead. */
