@@ -101,8 +101,8 @@ export class HostLine {
     { signal, silenceMs = this.#timeoutMs }: { signal?: AbortSignal; silenceMs?: number | null } = {},
   ): Promise<RunningCommand & { fail(error: PhdError): void }> {
     throwIfAborted(signal);
-    const channel = await this.#open(command);
-    return this.#follow(channel, signal, silenceMs);
+    // A command may have ended in the packet that says that it began: it is followed at once, not a tick later.
+    return await this.#open(command, (channel) => this.#follow(channel, signal, silenceMs));
   }
 
   close(): void {
@@ -111,7 +111,7 @@ export class HostLine {
     this.#client.destroy();
   }
 
-  #open(command: string): Promise<ClientChannel> {
+  #open<Followed>(command: string, follow: (channel: ClientChannel) => Followed): Promise<Followed> {
     return new Promise((resolve, reject) => {
       if (this.#death !== null) {
         reject(this.#dead(this.#death));
@@ -127,7 +127,7 @@ export class HostLine {
       this.#stops.add(stop);
       this.#client.exec(command, (error, channel) => {
         settle(() =>
-          error ? reject(this.#dead(`no command can be run: ${error.message}`)) : resolve(channel),
+          error ? reject(this.#dead(`no command can be run: ${error.message}`)) : resolve(follow(channel)),
         );
       });
     });

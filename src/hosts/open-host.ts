@@ -24,6 +24,10 @@ export async function openHost(config: HostConfig, access: HostAccess): Promise<
     const { openDeviceHost } = await import('./device/device-host.ts');
     return openDeviceHost(config, access);
   }
+  if (config.type === 'esx') {
+    const { openEsxHost } = await import('./esx/esx-host.ts');
+    return openEsxHost(config, access);
+  }
   throw new PhdError(
     'SOURCE_UNSUPPORTED',
     `host ${config.name}: type ${config.type} cannot be backed up yet`,

@@ -1,0 +1,233 @@
+/** An ESX host: its VMs, and one of them held still by a snapshot of ours. Reached by its shell over SSH alone, never SFTP. */
+import path from 'node:path';
+import { shownName } from '../../datastore/plain-name.ts';
+import { uuidOfVm, type VmFile } from '../../datastore/source-vm.ts';
+import { parseVmx, type Vmx } from '../../datastore/vmx.ts';
+import { fromErrno, PhdError } from '../../errors.ts';
+import type { HostConfig } from '../../model/config.ts';
+import { shellWord } from '../../storage/shell-word.ts';
+import { runHook } from '../hook-command.ts';
+import type { FreezeOptions, FrozenVm, Host, HostVm } from '../host.ts';
+import type { HostAccess } from '../open-host.ts';
+import { collectEsxFiles, readSmall } from './esx-files.ts';
+import { EsxReader, type ReadWay, readWay, WAY_WORDS } from './esx-reader.ts';
+import { EsxShell } from './esx-shell.ts';
+import { OwnSnapshots } from './esx-snapshot.ts';
+import { type FrozenDisks, findFrozenDisks } from './frozen-disks.ts';
+import { PythonHelper } from './python-helper.ts';
+import { type EsxVm, listEsxVms } from './vm-list.ts';
+
+/** A dead line is opened again this often before what is ours there is given up. */
+const RELEASE_ATTEMPTS = 3;
+/** A database may take long to write what it holds. */
+const HOOK_TIMEOUT_MS = 10 * 60_000;
+
+export function openEsxHost(config: HostConfig, access: HostAccess): EsxHost {
+  return new EsxHost(config, access);
+}
+
+export class EsxHost implements Host {
+  readonly config: HostConfig;
+  readonly shell: EsxShell;
+  readonly snapshots: OwnSnapshots;
+
+  constructor(config: HostConfig, access: HostAccess) {
+    this.config = config;
+    this.shell = new EsxShell(config, access);
+    this.snapshots = new OwnSnapshots(this.shell, config);
+  }
+
+  async listVms(signal?: AbortSignal): Promise<EsxVm[]> {
+    return await listEsxVms(this.shell, signal);
+  }
+
+  async freeze(vm: HostVm, options: FreezeOptions): Promise<FrozenVm> {
+    return await new Freeze(this, await this.#asItIs(vm, options), options).begin();
+  }
+
+  async close(): Promise<void> {
+    this.shell.close();
+  }
+
+  /** The VM as the host knows it now. Throws NOT_FOUND. */
+  async #asItIs(vm: HostVm, { onWarning, signal }: FreezeOptions): Promise<EsxVm> {
+    const now = (await this.listVms(signal)).find(({ id }) => id === vm.id);
+    const isOther = vm.uuid !== null && now?.uuid != null && now.uuid !== vm.uuid;
+    if (now === undefined || isOther)
+      throw new PhdError(
+        'NOT_FOUND',
+        `host ${this.config.name}: VM ${shownName(vm.name)} (id ${vm.id}) is no longer there: see phd host list ${this.config.name}`,
+      );
+    if (now.name !== vm.name)
+      onWarning(`VM ${shownName(vm.name)} was renamed to ${shownName(now.name)} since it was listed`);
+    if (vm.place !== null && now.place !== vm.place)
+      onWarning(`VM ${shownName(now.name)} was moved to ${shownName(now.place)} since it was listed`);
+    return now;
+  }
+}
+
+/** One VM held still: what stands on the host because of it, and how that goes away. */
+class Freeze {
+  readonly #host: EsxHost;
+  readonly #vm: EsxVm;
+  readonly #options: FreezeOptions;
+  readonly #folder: string;
+  readonly #cloneFolder: string;
+  #helper: PythonHelper | null = null;
+  #isReleased = false;
+
+  constructor(host: EsxHost, vm: EsxVm, options: FreezeOptions) {
+    this.#host = host;
+    this.#vm = vm;
+    this.#options = options;
+    this.#folder = path.posix.dirname(vm.vmxPath);
+    this.#cloneFolder = `${this.#folder}/phd-clone-${host.snapshots.owner}`;
+  }
+
+  async begin(): Promise<FrozenVm> {
+    const { shell } = this.#host;
+    const { signal, onWarning } = this.#options;
+    const vm = this.#vm;
+    await this.#clearAway();
+    const notices: string[] = [];
+    const way = await readWay(shell, signal);
+    shell.log(`${vm.name}: ${WAY_WORDS[way]}`);
+    if (way !== 'python3') notices.push(`host ${this.#host.config.name}: ${WAY_WORDS[way]}`);
+    // Read before the snapshot: afterwards the VMX names the deltas.
+    const before = await this.#readVmx();
+    const files = await collectEsxFiles(
+      shell,
+      this.#folder,
+      {
+        name: path.posix.basename(vm.vmxPath),
+        bytes: before.bytes,
+        nvramName: before.vmx.values.get('nvram'),
+      },
+      notices,
+      signal,
+    );
+    try {
+      await this.#takeSnapshot();
+      const after = await this.#readVmx();
+      const found = await findFrozenDisks({
+        shell,
+        folder: this.#folder,
+        before: before.vmx,
+        after: after.vmx,
+        cloneFolder: this.#cloneFolder,
+        signal,
+      });
+      if (way === 'python3') this.#helper = await PythonHelper.start(shell);
+      return { source: this.#source(before.vmx, files, found, notices, way), release: () => this.release() };
+    } catch (error) {
+      await this.release().catch((failure: Error) => onWarning(failure.message));
+      throw error;
+    }
+  }
+
+  /** What a backup that was broken off has left. What stays is below our snapshot, and told again at the end. */
+  async #clearAway(): Promise<void> {
+    const { signal, onWarning } = this.#options;
+    const vm = shownName(this.#vm.name);
+    try {
+      for (const name of await this.#host.snapshots.removeOwn(this.#vm.id, signal))
+        onWarning(`${vm}: snapshot ${name}, left there by a backup that was broken off, was removed`);
+      await this.#removeClones();
+    } catch (error) {
+      const failure = fromErrno(error, vm);
+      if (['CANCELLED', 'TARGET_UNREACHABLE', 'NOT_FOUND'].includes(failure.code)) throw failure;
+      onWarning(`${vm}: what a backup that was broken off left there stays: ${failure.message}`);
+    }
+  }
+
+  /** Snapshot and clones go, over a new line if the old one is dead. Throws what kept them there. */
+  async release(): Promise<void> {
+    if (this.#isReleased) return;
+    this.#helper?.stop();
+    const { shell, snapshots } = this.#host;
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        await snapshots.removeOwn(this.#vm.id);
+        await this.#removeClones();
+        this.#isReleased = true;
+        shell.log(`${this.#vm.name}: no snapshot of ours is there`);
+        return;
+      } catch (error) {
+        const failure = fromErrno(error, this.#vm.name);
+        if (failure.code === 'TARGET_UNREACHABLE' && attempt < RELEASE_ATTEMPTS) continue;
+        throw new PhdError(
+          failure.code,
+          `${failure.message}: a snapshot of ${shownName(this.#vm.name)} may still stand; the next backup of it, or phd host check ${this.#host.config.name}, removes it`,
+          { cause: failure },
+        );
+      }
+    }
+  }
+
+  async #takeSnapshot(): Promise<void> {
+    const { snapshots, config } = this.#host;
+    const { preFreeze, postThaw, quiesce = false, signal, onWarning } = this.#options;
+    const vm = this.#vm;
+    const hook = async (what: string, command: string | undefined, by?: AbortSignal): Promise<void> => {
+      if (command === undefined) return;
+      const env = { PHD_HOST: config.name, PHD_VM: vm.name, PHD_VM_UUID: vm.uuid ?? '' };
+      const onLine = (line: string): void => this.#host.shell.log(`${vm.name}: ${line}`);
+      await runHook({ what, command, env, timeoutMs: HOOK_TIMEOUT_MS, signal: by, onLine });
+    };
+    try {
+      await hook('preFreeze', preFreeze, signal);
+      await snapshots.create(vm.id, snapshots.newName(), quiesce, signal);
+    } finally {
+      // Whatever happened: a database that was told to hold still must go on.
+      await hook('postThaw', postThaw).catch((error: Error) =>
+        onWarning(`${shownName(vm.name)}: ${error.message}`),
+      );
+    }
+  }
+
+  async #readVmx(): Promise<{ bytes: Buffer; vmx: Vmx }> {
+    const { vmxPath } = this.#vm;
+    const bytes = await readSmall(this.#host.shell, vmxPath, this.#options.signal);
+    return { bytes, vmx: parseVmx(bytes, path.posix.basename(vmxPath)) };
+  }
+
+  #source(
+    vmx: Vmx,
+    files: VmFile[],
+    { disks, refused, notices }: FrozenDisks,
+    more: string[],
+    way: ReadWay,
+  ): FrozenVm['source'] {
+    const { shell, config } = this.#host;
+    const descriptors: VmFile[] = disks.map(({ name, descriptorPath, descriptorBytes }) => ({
+      kind: 'descriptor',
+      name,
+      path: descriptorPath ?? name,
+      bytes: descriptorBytes,
+      sizeBytes: descriptorBytes.length,
+    }));
+    return {
+      folder: this.#folder,
+      hostName: config.host ?? config.name,
+      vmName: path.posix.basename(this.#folder),
+      displayName: vmx.values.get('displayname')?.trim() || this.#vm.name,
+      uuid: uuidOfVm(vmx, config.host ?? config.name, this.#folder),
+      files: [...files, ...descriptors],
+      disks: disks.map(({ descriptorBytes: _, ...disk }) => ({
+        ...disk,
+        reader: new EsxReader(shell, disk.flatPath, disk.sizeBytes, way, this.#helper),
+      })),
+      refused,
+      notices: [...more, ...notices],
+    };
+  }
+
+  /** Only what this program names so, in the VM's own folder. */
+  async #removeClones(): Promise<void> {
+    const folder = shellWord(this.#cloneFolder);
+    await this.#host.shell.output(
+      `if [ -d ${folder} ]; then rm -f ${folder}/disk-*.vmdk && rmdir ${folder}; fi`,
+      `cannot remove the clones in ${shownName(this.#cloneFolder)}`,
+    );
+  }
+}

@@ -1,0 +1,132 @@
+/** Snapshots of a VM on an ESX host: ours are told by their name, made, found again, and removed until they are gone. */
+import { createHash, randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import { setTimeout as pause } from 'node:timers/promises';
+import { PhdError } from '../../errors.ts';
+import type { HostConfig } from '../../model/config.ts';
+import { shellQuoted } from '../../storage/shell-word.ts';
+import type { EsxShell } from './esx-shell.ts';
+
+const PREFIX = 'phd-backup';
+/** The guest may take long to flush; the host gives up itself before that. */
+const CREATE_TIMEOUT_MS = 20 * 60_000;
+/** What a guest wrote in a day may take hours to merge. */
+const REMOVE_TIMEOUT_MS = 12 * 3_600_000;
+const FIRST_PAUSE_MS = 200;
+const LONGEST_PAUSE_MS = 5_000;
+
+export interface Snapshot {
+  id: string;
+  name: string;
+}
+
+/** Of `vim-cmd vmsvc/snapshot.get`: all snapshots of the tree, in its order. */
+export function parseSnapshots(text: string): Snapshot[] {
+  const found: Snapshot[] = [];
+  let name: string | undefined;
+  for (const line of text.split(/\r?\n/)) {
+    const named = /^-*\s*Snapshot Name\s*: ?(.*)$/.exec(line)?.[1];
+    if (named !== undefined) name = named;
+    const id = /^-*\s*Snapshot Id\s*: ?(\d+)\s*$/.exec(line)?.[1];
+    if (id === undefined || name === undefined) continue;
+    found.push({ id, name });
+    name = undefined;
+  }
+  return found;
+}
+
+/** Snapshots of one home of this program: another one, on this machine or elsewhere, has other names. */
+export class OwnSnapshots {
+  readonly #shell: EsxShell;
+  readonly #prefix: string;
+  readonly owner: string;
+
+  constructor(shell: EsxShell, { knownHostsFile }: Pick<HostConfig, 'knownHostsFile'>) {
+    this.#shell = shell;
+    this.owner = createHash('sha256')
+      .update(`${hostname()}\0${knownHostsFile ?? ''}`)
+      .digest('hex')
+      .slice(0, 12);
+    this.#prefix = `${PREFIX}-${this.owner}-`;
+  }
+
+  /** Throws NOT_FOUND if the host knows no such VM, TARGET_*, CANCELLED. */
+  async all(vmId: string, signal?: AbortSignal): Promise<Snapshot[]> {
+    const result = await this.#shell.run(`vim-cmd vmsvc/snapshot.get ${vmId}`, { signal });
+    if (result.status === 0) return parseSnapshots(result.stdout.toString('utf8'));
+    const refusal = this.#shell.refusal(`cannot ask for the snapshots of VM ${vmId}`, result);
+    if (!/unable to find a vm/i.test(result.stderr)) throw refusal;
+    throw new PhdError('NOT_FOUND', refusal.message, { cause: refusal });
+  }
+
+  isOwn({ name }: Snapshot): boolean {
+    return name.startsWith(this.#prefix);
+  }
+
+  newName(): string {
+    return `${this.#prefix}${randomBytes(4).toString('hex')}`;
+  }
+
+  /** Makes one and waits until it stands. Throws LOCKED, NO_SPACE, TARGET_*, CANCELLED; it may stand all the same. */
+  async create(vmId: string, name: string, isQuiesced: boolean, signal?: AbortSignal): Promise<void> {
+    const words = `${shellQuoted(name)} ${shellQuoted('made for a backup; removed when that ends')} 0 ${isQuiesced ? 1 : 0}`;
+    const doing = `cannot make a snapshot of VM ${vmId}`;
+    const result = await this.#shell.run(`vim-cmd vmsvc/snapshot.create ${vmId} ${words}`, {
+      timeoutMs: CREATE_TIMEOUT_MS,
+      signal,
+    });
+    if (result.status !== 0) throw this.#shell.refusal(doing, result);
+    if (await this.#settled(vmId, (all) => all.some((one) => one.name === name), CREATE_TIMEOUT_MS, signal))
+      return;
+    throw this.#shell.refusal(`${doing}: the host says nothing of it afterwards`, result);
+  }
+
+  /** Removes those that are ours and sees that they are gone; names of those removed. Throws as above. */
+  async removeOwn(vmId: string, signal?: AbortSignal): Promise<string[]> {
+    const all = await this.all(vmId, signal);
+    const own = all.filter((one) => this.isOwn(one));
+    for (const { id, name } of own) {
+      // A description may hold lines that look like a snapshot; no id is taken on the word of two.
+      if (all.filter((one) => one.id === id).length > 1)
+        throw new PhdError(
+          'TARGET_LIED',
+          `host ${this.#shell.config.name}: VM ${vmId} has two snapshots of id ${id}: remove ${name} by hand`,
+        );
+      await this.#remove(vmId, id, name, signal);
+    }
+    return own.map(({ name }) => name);
+  }
+
+  async #remove(vmId: string, id: string, name: string, signal?: AbortSignal): Promise<void> {
+    const doing = `cannot remove snapshot ${name} of VM ${vmId}`;
+    const result = await this.#shell.run(`vim-cmd vmsvc/snapshot.remove ${vmId} ${id}`, {
+      timeoutMs: REMOVE_TIMEOUT_MS,
+      signal,
+    });
+    if (result.status !== 0) throw this.#shell.refusal(doing, result);
+    const isGone = (all: Snapshot[]): boolean => !all.some((one) => one.name === name);
+    if (await this.#settled(vmId, isGone, REMOVE_TIMEOUT_MS, signal)) return;
+    throw this.#shell.refusal(`${doing}: it is still there`, result);
+  }
+
+  /** Old hosts answer before the work is done: asks again as long as the VM has a task. */
+  async #settled(
+    vmId: string,
+    isAsWanted: (all: Snapshot[]) => boolean,
+    timeoutMs: number,
+    signal?: AbortSignal,
+  ): Promise<boolean> {
+    const endMs = performance.now() + timeoutMs;
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
+      if (isAsWanted(await this.all(vmId, signal))) return true;
+      const tasks = await this.#shell.run(`vim-cmd vmsvc/get.tasklist ${vmId}`, { signal });
+      const isBusy = tasks.status === 0 && /vim\.Task:/.test(tasks.stdout.toString('utf8'));
+      // The task may have ended between the two questions.
+      if (!isBusy) return isAsWanted(await this.all(vmId, signal));
+      if (performance.now() > endMs) return false;
+      await pause(pauseMs, undefined, { signal }).catch(() => {
+        throw new PhdError('CANCELLED', 'cancelled');
+      });
+    }
+  }
+}
