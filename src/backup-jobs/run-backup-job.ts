@@ -15,6 +15,7 @@ import { isAlive, ownIdentity } from '../queue/process-identity.ts';
 import type { Queue } from '../queue/queue.ts';
 import type { Requests } from '../queue/request.ts';
 import { startNow } from '../queue/start-now.ts';
+import { reportBegin, reportEnd } from '../reports/report.ts';
 import { openedJob } from './due-jobs.ts';
 import type { BackupJob } from './job.ts';
 import { findJobVms, type JobVm } from './job-vms.ts';
@@ -64,7 +65,9 @@ export async function runBackupJob(
   const lock = ExclusiveLock.tryTake(jobLockFile(places, name));
   if (lock === undefined) throw new PhdError('LOCKED', `backup job ${name} runs already`);
   try {
-    const before = settleKilled(context, name, readJobState(places, name));
+    const { before, killed } = settleKilled(context, name, readJobState(places, name));
+    const told = { env: options.env, onWarning: options.onLine };
+    if (killed !== null) await reportEnd(context, killed, told);
     const run = new JobRun(context, queue, job, options);
     await writeJobState(places, name, {
       ...before,
@@ -78,12 +81,14 @@ export async function runBackupJob(
         process: ownIdentity(),
       },
     });
+    await reportBegin(context, run.record, told);
     try {
       await run.through();
     } finally {
       run.record.endedAt = context.clock.now().toISOString();
       appendRecord(places, run.record);
       await writeJobState(places, name, { ...readJobState(places, name), running: null });
+      await reportEnd(context, run.record, told);
     }
     return run.record;
   } finally {
@@ -92,15 +97,30 @@ export async function runBackupJob(
 }
 
 /** A run whose process is gone without an end was killed: the next start says so. */
-function settleKilled({ places, clock, log }: EngineContext, job: string, state: JobState): JobState {
-  if (state.running === null || isAlive(state.running.process)) return state;
+function settleKilled(
+  { places, clock, log }: EngineContext,
+  job: string,
+  state: JobState,
+): { before: JobState; killed: RunRecord | null } {
+  if (state.running === null || isAlive(state.running.process)) return { before: state, killed: null };
   const { runId, startedAt, mode } = state.running;
   const endedAt = clock.now().toISOString();
   const words = `the run of backup job ${job} that began at ${startedAt} was killed before its end`;
   log(words);
-  const nothing = { vms: [], removedRuns: 0, warnings: [] };
-  appendRecord(places, { runId, job, mode, startedAt, endedAt, ...nothing, errors: [words], isKilled: true });
-  return { ...state, running: null };
+  const killed: RunRecord = {
+    runId,
+    job,
+    mode,
+    startedAt,
+    endedAt,
+    vms: [],
+    removedRuns: 0,
+    errors: [words],
+    warnings: [],
+    isKilled: true,
+  };
+  appendRecord(places, killed);
+  return { before: { ...state, running: null }, killed };
 }
 
 class JobRun {

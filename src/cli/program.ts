@@ -21,6 +21,7 @@ import { registerPlan } from './plan-command.ts';
 import { registerReplicate } from './replicate-command.ts';
 import { registerRestore } from './restore-command.ts';
 import { registerSheet } from './sheet-command.ts';
+import { registerStatus } from './status-command.ts';
 import { registerStub } from './stub-command.ts';
 import { registerTarget } from './target-command.ts';
 import { registerVerify } from './verify-command.ts';
@@ -52,6 +53,7 @@ const REGISTRARS: ((program: Command, cli: Cli) => void)[] = [
   registerHost,
   registerBackupJobs,
   registerConfig,
+  registerStatus,
   registerSheet,
   registerPassphrase,
   registerJobs,

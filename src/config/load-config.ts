@@ -8,6 +8,7 @@ import type {
   BackupJobConfig,
   Config,
   HostConfig,
+  MailSettings,
   Places,
   SecretSource,
   TargetConfig,
@@ -212,6 +213,11 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
       fullOffline: text.backup.fullOffline,
     },
     hosts: text.hosts.map(hostOf),
+    reports: {
+      statusLog: resolved(text.reports.statusLog),
+      mail: mailOf(text.reports.mail, source, resolved),
+      pingUrl: source(text.reports, 'pingUrl', 'reports'),
+    },
     backupJobs: text.backupJobs.map((one) => backupJobOf(one, text.hosts, folder)),
     indexMaxAgeMinutes: text.index.maxAgeMinutes,
     jobs: {
@@ -239,6 +245,28 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
       mono: text.console.mono ?? null,
       mouse: text.console.mouse ?? null,
     },
+  };
+}
+
+function mailOf(
+  mail: ConfigText['reports']['mail'],
+  source: (values: Record<string, unknown>, key: string, where: string) => SecretSource | null,
+  resolved: (file: string | undefined) => string | null,
+): MailSettings | null {
+  if (mail === undefined) return null;
+  const { host, port, tls, caFile, user, from, to, when, retries, timeoutSeconds } = mail;
+  return {
+    host,
+    port: port ?? (tls === 'tls' ? 465 : tls === 'starttls' ? 587 : 25),
+    tls,
+    caFile: resolved(caFile),
+    user: user ?? null,
+    password: source(mail, 'password', 'reports.mail'),
+    from,
+    to,
+    when,
+    retries,
+    timeoutMs: timeoutSeconds * 1000,
   };
 }
 

@@ -31,6 +31,8 @@ export async function readableSecrets(config: Config, env: NodeJS.ProcessEnv): P
   };
   for (const target of config.targets) addAccess(target, `target ${target.number} (${target.name})`);
   for (const host of config.hosts) addAccess(host, `host ${host.name}`);
+  add(config.reports.pingUrl, 'address of the health ping');
+  if (config.reports.mail) add(config.reports.mail.password, 'password of the mail server');
   add(config.encryption.system, 'system passphrase');
   add(config.encryption.master, 'master passphrase');
   config.encryption.former.forEach((source, at) => {

@@ -173,6 +173,27 @@ export const configSchema = z.looseObject({
       });
     })
     .default([]),
+  reports: z
+    .looseObject({
+      statusLog: text.optional(),
+      ...secretKeys('pingUrl'),
+      mail: z
+        .looseObject({
+          host: plainText,
+          port: wholeNumber(1, 65_535).optional(),
+          tls: z.enum(['starttls', 'tls', 'none']).default('starttls'),
+          caFile: text.optional(),
+          user: plainText.optional(),
+          ...secretKeys('password'),
+          from: plainText,
+          to: z.union([plainText.transform((one) => [one]), z.array(plainText).min(1)]),
+          when: z.enum(['always', 'failure']).default('always'),
+          retries: wholeNumber(0, 10).default(3),
+          timeoutSeconds: wholeNumber(1, 600).default(30),
+        })
+        .optional(),
+    })
+    .prefault({}),
   encryption: z
     .looseObject({
       ...secretKeys('systemPassphrase'),

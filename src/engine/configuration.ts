@@ -280,6 +280,8 @@ function secretChecks(config: Config, env: NodeJS.ProcessEnv): (() => Promise<un
         : [() => readPrivateKey(privateKeyFile, `private key of host ${name}`)]),
       ...check(privateKeyPassphrase, `passphrase of the private key of host ${name}`),
     ]),
+    ...check(config.reports.pingUrl, 'address of the health ping'),
+    ...check(config.reports.mail?.password ?? null, 'password of the mail server'),
     ...check(config.encryption.system, 'system passphrase'),
     ...check(config.encryption.master, 'master passphrase'),
     ...config.encryption.former.flatMap((source, at) => check(source, `former passphrase ${at + 1}`)),

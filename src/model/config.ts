@@ -129,6 +129,32 @@ export interface BackupJobConfig {
   preClean: boolean;
 }
 
+export interface MailSettings {
+  host: string;
+  port: number;
+  /** `starttls` never falls back to clear text. */
+  tls: 'starttls' | 'tls' | 'none';
+  /** PEM of the authority, or of the server's own certificate; null: those that this machine trusts. */
+  caFile: string | null;
+  user: string | null;
+  password: SecretSource | null;
+  from: string;
+  to: string[];
+  when: 'always' | 'failure';
+  /** Further tries after the first, with growing pauses. */
+  retries: number;
+  timeoutMs: number;
+}
+
+/** Who is told of runs of backup jobs. */
+export interface ReportSettings {
+  /** Absolute path; null: none. */
+  statusLog: string | null;
+  mail: MailSettings | null;
+  /** Address that is asked at the begin and end of each run; it is a secret. */
+  pingUrl: SecretSource | null;
+}
+
 /** Archives are verified again and again by the daemon, those verified longest ago first. */
 export interface VerifyPlanSettings {
   enabled: boolean;
@@ -162,6 +188,7 @@ export interface Config {
   backup: BackupDefaults;
   hosts: HostConfig[];
   backupJobs: BackupJobConfig[];
+  reports: ReportSettings;
   /** A target is listed again when its index is older than this. */
   indexMaxAgeMinutes: number;
   jobs: JobSettings;

@@ -42,6 +42,12 @@ const SOURCES = {
     { package: 'busybox-static', file: 'bin/busybox' },
     { package: 'busybox-static', file: 'usr/bin/busybox' },
   ],
+  aiosmtpd: [
+    { package: 'python3-aiosmtpd', file: 'usr/bin/aiosmtpd', with: ['python3-public', 'python3-attr'] },
+    { package: 'python3-aiosmtpd', file: 'usr/bin/aiosmtpd', with: ['python3-atpublic', 'python3-attr'] },
+  ],
+  // Runs aiosmtpd; Debian has it wherever apt has its usual tools.
+  python3: [{ package: 'python3-minimal', file: 'usr/bin/python3' }],
   lzop: [{ package: 'lzop', file: 'usr/bin/lzop' }],
   strace: [{ package: 'strace', file: 'usr/bin/strace' }],
   'libfaketime.so.1': [

@@ -1,0 +1,115 @@
+/** Tells of a run of a backup job, in each way that is configured; what fails is a warning and never fails the run. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { readSecret } from '../config/secrets.ts';
+import type { EngineContext } from '../engine/context.ts';
+import { sendMail } from './mail.ts';
+import { type PingKind, ping } from './ping.ts';
+import { subjectOf, textOf } from './report-text.ts';
+import { isFailed, type RunReport } from './run-report.ts';
+import { logBegin, logEnd } from './status-log.ts';
+
+export interface ReportHooks {
+  env: NodeJS.ProcessEnv;
+  onWarning: (message: string) => void;
+  /** Between tries; default: real time. */
+  wait?: (milliseconds: number) => Promise<void>;
+}
+
+/** At the begin of a run. Never throws. */
+export async function reportBegin(
+  context: EngineContext,
+  run: Pick<RunReport, 'job' | 'mode' | 'startedAt'>,
+  hooks: ReportHooks,
+): Promise<void> {
+  const { statusLog } = context.config.reports;
+  await each(hooks, [
+    async () => statusLog !== null && (await logBegin(statusLog, context.hostName, run)),
+    () => pingIfAny(context, 'start', `${run.job} begins`, hooks),
+  ]);
+}
+
+/** At its end, or when it is found to have been killed. Never throws. */
+export async function reportEnd(
+  context: EngineContext,
+  report: RunReport,
+  hooks: ReportHooks,
+): Promise<void> {
+  const { statusLog } = context.config.reports;
+  const host = context.hostName;
+  await each(hooks, [
+    async () => statusLog !== null && (await logEnd(statusLog, host, report)),
+    () => pingIfAny(context, isFailed(report) ? 'fail' : 'success', subjectOf(report, host), hooks),
+    () => mailIfAny(context, report, hooks),
+  ]);
+}
+
+/** Each way once, with a run that did nothing; throws what the first failure throws. `told` are the ways that there are. */
+export async function testReports(context: EngineContext, hooks: ReportHooks): Promise<string[]> {
+  const { statusLog, mail, pingUrl } = context.config.reports;
+  const now = context.clock.now().toISOString();
+  const nothing = { vms: [], removedRuns: 0, errors: [], warnings: ['This is a test.'], isKilled: false };
+  const report: RunReport = {
+    runId: 'test',
+    job: 'test',
+    mode: 'delta',
+    startedAt: now,
+    endedAt: now,
+    ...nothing,
+  };
+  const told: string[] = [];
+  if (statusLog !== null) {
+    await logEnd(statusLog, context.hostName, report);
+    told.push(`status log ${statusLog}`);
+  }
+  if (pingUrl !== null) {
+    await pingIfAny(context, 'success', 'test', hooks);
+    told.push('health ping');
+  }
+  if (mail !== null) {
+    await mailIfAny(context, report, hooks, true);
+    told.push(`mail to ${mail.to.join(', ')} by ${mail.host}:${mail.port}`);
+  }
+  return told;
+}
+
+async function each({ onWarning }: ReportHooks, ways: readonly (() => Promise<unknown>)[]): Promise<void> {
+  for (const way of ways) {
+    try {
+      await way();
+    } catch (error) {
+      onWarning((error as Error).message);
+    }
+  }
+}
+
+async function pingIfAny(
+  { config }: EngineContext,
+  kind: PingKind,
+  body: string,
+  { env, wait = waitFor }: ReportHooks,
+): Promise<void> {
+  const { pingUrl } = config.reports;
+  if (pingUrl === null) return;
+  await ping(await readSecret(pingUrl, 'address of the health ping', env), kind, body, wait);
+}
+
+async function mailIfAny(
+  { config, hostName }: EngineContext,
+  report: RunReport,
+  { env, onWarning, wait = waitFor }: ReportHooks,
+  isTest = false,
+): Promise<void> {
+  const { mail } = config.reports;
+  if (mail === null || (!isTest && mail.when === 'failure' && !isFailed(report))) return;
+  const password = mail.password && (await readSecret(mail.password, 'password of the mail server', env));
+  const letter = {
+    subject: subjectOf(report, hostName),
+    text: textOf(report, hostName),
+    json: `${JSON.stringify(report, null, 2)}\n`,
+  };
+  await sendMail(mail, letter, { password, wait, onRetry: onWarning });
+}
+
+async function waitFor(milliseconds: number): Promise<void> {
+  await delay(milliseconds);
+}

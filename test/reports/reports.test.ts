@@ -1,0 +1,231 @@
+/** Reports of backup jobs: status log, mail through a real SMTP server, health ping, and the status for monitoring. */
+import { readFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { sendMail } from '../../src/reports/mail.ts';
+import { subjectOf, textOf } from '../../src/reports/report-text.ts';
+import type { RunReport } from '../../src/reports/run-report.ts';
+import { MAIL_PASSWORD, MAIL_USER, type MailServer, startMailServer } from '../support/servers/smtpd.ts';
+import { HOOK_TIMEOUT_MS, linesOf, MIB, only, Tale } from '../tales/tale.ts';
+
+const NOTHING: RunReport = {
+  runId: 'x',
+  job: 'nightly',
+  mode: 'delta',
+  startedAt: '2026-11-26T21:00:00.000Z',
+  endedAt: '2026-11-26T21:30:00.000Z',
+  vms: [],
+  removedRuns: 0,
+  errors: [],
+  warnings: [],
+  isKilled: false,
+};
+const vm = (name: string, result: 'done' | 'warnings' | 'failed', message: string | null = null) => ({
+  vm: name,
+  from: '/vms',
+  target: 1,
+  result,
+  code: message === null ? null : 'IO',
+  message,
+  disks: 1,
+  diskBytes: 1024,
+  archiveBytes: 512,
+  seconds: 2,
+});
+
+describe('The words of a report', () => {
+  it('tell the outcome first, and what failed before what did not', () => {
+    const report = {
+      ...NOTHING,
+      vms: [vm('web', 'done'), vm('db', 'failed', 'the line died')],
+      warnings: ['odd'],
+    };
+    expect(subjectOf(report, 'backup1')).toBe('FAILED: backup job nightly on backup1: 1 backed up, 1 errors');
+    expect(subjectOf({ ...NOTHING, isKilled: true }, 'h')).toMatch(/^KILLED: /);
+    expect(subjectOf({ ...NOTHING, vms: [vm('web', 'warnings')] }, 'h')).toMatch(/^WARNING: /);
+    const text = textOf(report, 'backup1');
+    expect(text.indexOf('db: the line died')).toBeLessThan(text.indexOf('web: 1 disks'));
+  });
+
+  it('of hostile names stay one line of 78 columns in the subject, and show what they are in the text', () => {
+    const name = `x\r\nBcc: evil@example.com\n\u001b[2J${'y'.repeat(200)}`;
+    const report = { ...NOTHING, job: name, vms: [vm(name, 'failed', name)] };
+    expect(subjectOf(report, name)).toMatch(/^[\x20-\x7e]{1,78}$/);
+    expect(
+      textOf(report, name)
+        .split('\n')
+        .every((line) => /^[\x20-\x7e]{0,78}$/.test(line)),
+    ).toBe(true);
+  });
+});
+
+describe('A run of a backup job', () => {
+  let tale: Tale;
+  let mail: MailServer;
+  let http: Server;
+  const asked: string[] = [];
+  let answer = 200;
+  beforeAll(async () => {
+    mail = await startMailServer();
+    http = createServer((request, response) => {
+      asked.push(`${request.method} ${request.url}`);
+      request.resume();
+      response.writeHead(answer).end();
+    });
+    await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+    tale = new Tale();
+    tale.home.write('mailword', `${MAIL_PASSWORD}\n`, 0o600);
+    tale.home.write('ping', `http://127.0.0.1:${(http.address() as AddressInfo).port}/secret-uuid\n`, 0o600);
+    for (const name of ['web', 'db']) await tale.makeVm(name, [{ name: `${name}.vmdk`, sizeBytes: MIB }]);
+    configure();
+  }, HOOK_TIMEOUT_MS);
+  afterAll(async () => {
+    tale.remove();
+    http.close();
+    await mail.stop();
+  });
+
+  function configure(vms = 'web, db', more = ''): void {
+    tale.configure({
+      config: `backupJobs:\n  - { name: nightly, vms: [${vms}] }\nreports:\n  statusLog: log/status.log\n  pingUrlFile: ping\n  mail: { host: 127.0.0.1, port: ${mail.port}, caFile: ${mail.caFile}, user: ${MAIL_USER}, passwordFile: mailword, from: phd@example.com, to: [admin@example.com, boss@example.com], retries: 0${more} }\n`,
+    });
+  }
+
+  it('is told by mail over STARTTLS with login, by the ping, and in the status log', async () => {
+    const run = await tale.phd(['backup', '--job', 'nightly']);
+    expect(run.status, run.stderr).toBe(0);
+    const letter = only(mail.letters());
+    expect(letter).toMatchObject({ from: 'phd@example.com', to: ['admin@example.com', 'boss@example.com'] });
+    expect(letter.content).toMatch(/^Subject: (OK|WARNING): backup job nightly on .*2 backed up/m);
+    expect(letter.content).toContain('run.json');
+    expect(asked).toEqual(['POST /secret-uuid/start', 'POST /secret-uuid']);
+    const log = readFileSync(tale.path('log', 'status.log'), 'utf8').trim().split('\n');
+    expect(log).toHaveLength(4);
+    for (const line of log)
+      expect(line).toMatch(/^\d{4}\/\d\d\/\d\d \d\d:\d\d:\d\d,(backup-job|vm-backup),[^,]+,(begin|end),/);
+    expect(log[0]).toMatch(/,begin,nightly \(delta\)$/);
+    expect(log[3]).toMatch(/,end,nightly S:\d W:\d E:0$/);
+    expect(run.stdout + run.stderr).not.toMatch(/secret-uuid|mail "word"/);
+  });
+
+  it('that fails says so everywhere; a report that fails is told and is no failure of its own', async () => {
+    configure('web, nobody', ', tls: tls');
+    answer = 404;
+    asked.length = 0;
+    const run = await tale.phd(['backup', '--job', 'nightly']);
+    expect(run.status).toBe(1);
+    expect(asked.at(-1)).toBe('POST /secret-uuid/fail');
+    expect(run.stdout).toContain('health ping of 127.0.0.1');
+    expect(run.stdout).toMatch(/mail by 127\.0\.0\.1:\d+: /);
+    expect(run.stdout).not.toContain('secret-uuid');
+    expect(mail.letters()).toHaveLength(1);
+    expect(readFileSync(tale.path('log', 'status.log'), 'utf8')).toMatch(/,end,nightly S:\d W:\d E:1\n$/);
+    answer = 200;
+    configure();
+  });
+
+  it('is mailed only on failure where that is asked for', async () => {
+    configure('web', ', when: failure');
+    await tale.phd(['backup', '--job', 'nightly']);
+    expect(mail.letters()).toHaveLength(1);
+    configure('nobody', ', when: failure');
+    await tale.phd(['backup', '--job', 'nightly']);
+    expect(mail.letters()[1]?.content).toMatch(/^Subject: FAILED: /m);
+    configure();
+  });
+
+  it('can be tried: phd report test', async () => {
+    const run = await tale.phd(['report', 'test']);
+    expect(run.status, run.stderr).toBe(0);
+    expect(run.stdout).toContain('ok  mail to admin@example.com, boss@example.com by 127.0.0.1');
+    expect(mail.letters()).toHaveLength(3);
+    tale.home.write('mailword', 'wrong\n', 0o600);
+    const refused = await tale.phd(['report', 'test']);
+    expect(refused.status).toBe(4);
+    expect(refused.stderr).toMatch(/mail by 127\.0\.0\.1:\d+: .*(authentication|535)/i);
+    expect(refused.stderr).not.toContain('wrong');
+    tale.home.write('mailword', `${MAIL_PASSWORD}\n`, 0o600);
+  });
+
+  it('shows in phd status, whose exit status monitoring reads', async () => {
+    configure('web');
+    expect((await tale.phd(['backup', '--job', 'nightly'])).status).toBe(0);
+    await tale.phd(['index']);
+    const good = await tale.phd(['status', '--json']);
+    expect(good.status, good.stdout).toBe(0);
+    const [state] = linesOf(good) as never as {
+      status: string;
+      findings: { about: string; text: string }[];
+    }[];
+    expect(state?.findings.map(({ about }) => about)).toEqual(
+      expect.arrayContaining(['daemon', 'queue', 'target 1 one', 'backup job nightly', 'verify plan']),
+    );
+    configure('nobody');
+    await tale.phd(['backup', '--job', 'nightly']);
+    const bad = await tale.phd(['status', '--short']);
+    expect(bad.status).toBe(2);
+    expect(bad.stdout).toMatch(/^PHD CRITICAL: backup job nightly: .*1 error/);
+  });
+});
+
+describe('Mail', () => {
+  const settings = (port: number, more: object = {}) => ({
+    host: '127.0.0.1',
+    port,
+    tls: 'starttls' as const,
+    caFile: null as string | null,
+    user: MAIL_USER,
+    password: null,
+    from: 'phd@example.com',
+    to: ['admin@example.com'],
+    when: 'always' as const,
+    retries: 3,
+    timeoutMs: 10_000,
+    ...more,
+  });
+  const letter = { subject: 's', text: 't', json: '{}' };
+
+  it('that is put off is tried again, each time after a longer pause', async () => {
+    const server = await startMailServer({ failures: 2 });
+    const waits: number[] = [];
+    const retries: string[] = [];
+    try {
+      await sendMail(settings(server.port, { caFile: server.caFile }), letter, {
+        password: MAIL_PASSWORD,
+        wait: async (milliseconds) => void waits.push(milliseconds),
+        onRetry: (message) => retries.push(message),
+      });
+      expect(waits).toEqual([15_000, 60_000]);
+      expect(retries[0]).toContain('451');
+      expect(server.letters()).toHaveLength(1);
+    } finally {
+      await server.stop();
+    }
+  });
+
+  it('is not sent in clear, nor to a server nobody vouches for; nobody listening is tried to the end', async () => {
+    const plain = await startMailServer({ tls: 'none' });
+    const hooks = { password: MAIL_PASSWORD, wait: async () => undefined, onRetry: () => undefined };
+    try {
+      await expect(sendMail(settings(plain.port), letter, hooks)).rejects.toMatchObject({
+        message: expect.not.stringContaining(MAIL_PASSWORD),
+      });
+      expect(plain.letters()).toEqual([]);
+      await sendMail(settings(plain.port, { tls: 'none' }), letter, hooks);
+      expect(plain.letters()).toHaveLength(1);
+    } finally {
+      await plain.stop();
+    }
+    const unknown = await startMailServer();
+    await expect(sendMail(settings(unknown.port), letter, hooks)).rejects.toMatchObject({
+      message: expect.stringMatching(/certificate/i),
+    });
+    await unknown.stop();
+    let tries = 0;
+    await expect(
+      sendMail(settings(unknown.port), letter, { ...hooks, onRetry: () => tries++ }),
+    ).rejects.toMatchObject({ code: 'TARGET_UNREACHABLE' });
+    expect(tries).toBe(3);
+  });
+});
