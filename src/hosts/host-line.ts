@@ -125,11 +125,16 @@ export class HostLine {
         how();
       };
       this.#stops.add(stop);
-      this.#client.exec(command, (error, channel) => {
-        settle(() =>
-          error ? reject(this.#dead(`no command can be run: ${error.message}`)) : resolve(follow(channel)),
-        );
-      });
+      try {
+        this.#client.exec(command, (error, channel) => {
+          settle(() =>
+            error ? reject(this.#dead(`no command can be run: ${error.message}`)) : resolve(follow(channel)),
+          );
+        });
+      } catch (error) {
+        // The socket is gone, and its end was not told yet.
+        this.#die((error as Error).message);
+      }
     });
   }
 

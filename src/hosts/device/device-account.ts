@@ -72,7 +72,9 @@ async function blockChecksum(
 ): Promise<ImageChecksum> {
   const imageDigest = image.end.mapDigest.toString('hex');
   const digestsOf = reader.digests;
-  if (digestsOf === null) return { kind: 'blocks', source: null, image: imageDigest };
+  // The machine cannot make digests of what it cannot read.
+  if (digestsOf === null || reader.unreadableCount > 0)
+    return { kind: 'blocks', source: null, image: imageDigest };
   const hash = createHash('sha256');
   for await (const { firstBlock, count } of image.regions())
     hash.update((await digestsOf({ firstBlock, count }, signal)).digests);

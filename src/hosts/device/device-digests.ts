@@ -98,19 +98,25 @@ export function digestsOfBytes(content: Buffer): RegionDigests {
   return { digests: Buffer.concat(blocks), regionDigest };
 }
 
-/** Reads the whole device there once more; lines in between show that the machine is alive. Null where it cannot. */
+/**
+ * SHA-256 of the whole device, read there once more and past the cache where dd can, for the cache holds what was read
+ * before. Lines in between show that the machine is alive. Null where it cannot.
+ */
 export async function sourceSha256(
   machine: Machine,
   { realPath, hasher }: DeviceFacts,
   signal?: AbortSignal,
 ): Promise<string | null> {
   if (hasher === null) return null;
+  const device = shellQuoted(realPath);
   const python =
     'import hashlib, sys\nh = hashlib.sha256()\nfor part in iter(lambda: sys.stdin.buffer.read(1048576), b""): h.update(part)\nprint(h.hexdigest() + "  -")';
   const hash = `if command -v sha256sum >/dev/null 2>&1; then sha256sum; else python3 -c ${shellQuoted(python)}; fi`;
   const command = `( while sleep 5 >/dev/null 2>&1 </dev/null; do echo . || exit; done ) & beat=$!
-{ ${hash}; } <${shellQuoted(realPath)}; status=$?; kill $beat 2>/dev/null; exit $status`;
-  const { status, stdout } = await machine.run(command, { signal });
+past=; dd if=${device} of=/dev/null bs=65536 count=1 iflag=direct >/dev/null 2>&1 && past=iflag=direct
+{ dd if=${device} bs=1048576 $past 2>/dev/null || echo unreadable >&2; } | { ${hash}; }
+status=$?; kill $beat 2>/dev/null; exit $status`;
+  const { status, stdout, stderr } = await machine.run(command, { signal });
   const [, digest] = /^([0-9a-f]{64}) /m.exec(stdout.toString('latin1')) ?? [];
-  return status === 0 && digest !== undefined ? digest : null;
+  return status === 0 && !stderr.includes('unreadable') && digest !== undefined ? digest : null;
 }

@@ -1,5 +1,7 @@
 /** A machine of iron as a host: it is its only VM, its block devices are the disks. */
+import { hostname } from 'node:os';
 import { v5 as uuidV5 } from 'uuid';
+import { checkInUse } from '../../datastore/in-use.ts';
 import type { SourceDisk, SourceVm, VmFile } from '../../datastore/source-vm.ts';
 import { fromErrno, PhdError } from '../../errors.ts';
 import type { HostConfig } from '../../model/config.ts';
@@ -150,6 +152,7 @@ export class DeviceHost implements Host {
       const disk = diskName(config.devices, at);
       try {
         const looked = await this.#look(path, signal);
+        if (config.host === null) await addOpeners(looked.facts, onWarning);
         requireAtRest(looked.facts, this.#machine, assumeOff, onWarning);
         if (looked.facts.hasher === null)
           onWarning(
@@ -237,9 +240,9 @@ function fileOf(kind: VmFile['kind'], name: string, text: string): VmFile {
   return { kind, name, path: name, bytes, sizeBytes: bytes.length };
 }
 
-/** Of the machine's name in phd.yaml and its address: the same at every run, whatever system runs there. */
+/** Of the machine's address and its name in phd.yaml: the same at every run, whatever system runs there. */
 function uuidOf({ name, host }: HostConfig): string {
-  return uuidV5(`device://${host ?? ''}/${name}`, uuidV5.URL);
+  return uuidV5(`device://${host ?? hostname()}/${name}`, uuidV5.URL);
 }
 
 /** `/dev/sda` -> `sda.vmdk`; a name that another device bears as well gets a number. */
@@ -265,6 +268,15 @@ function scsiIdOf(at: number): string {
   return `${Math.floor(at / UNITS)}${unit < 7 ? unit : unit + 1}`;
 }
 
+/** Programs here that have the device open for writing; on another machine only the kernel's own uses are seen. */
+async function addOpeners(facts: DeviceFacts, onWarning: (message: string) => void): Promise<void> {
+  if (facts.uses.length > 0) return;
+  const { inUse, unknown } = await checkInUse([facts.realPath]);
+  for (const line of unknown) onWarning(line);
+  for (const { path, how, by, isReadOnly } of inUse)
+    if (!isReadOnly) facts.uses.push(`${path} is ${how} by ${by}`);
+}
+
 function requireAtRest(
   { path, uses, isMapped }: DeviceFacts,
   machine: Machine,
@@ -274,7 +286,7 @@ function requireAtRest(
   if (uses.length === 0) return;
   const words = `${path} on ${machine.name} is in use: ${uses.join('; ')}`;
   const snapshot = isMapped
-    ? 'where LVM lies on it, image a snapshot (lvcreate -s) and name its device in phd.yaml'
+    ? 'where LVM lies on it, image a snapshot (lvcreate -s) and name its device in phd.yaml, or take the mapping down (vgchange -an, mdadm --stop, cryptsetup close)'
     : 'unmount it, or start a rescue system';
   if (!assumeOff)
     throw new PhdError('VM_RUNNING', `${words}; ${snapshot}, or --assume-off if nothing writes to it`);

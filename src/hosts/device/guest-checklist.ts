@@ -40,11 +40,11 @@ export function guestCheckList(family: GuestFamily, devices: readonly ImagedDevi
 
 function beforeStart(devices: readonly ImagedDevice[], isEfi: boolean): string[] {
   const lines = devices.map(({ path, disk, table }) => {
-    const kind = table.kind === 'none' ? 'no partition table' : table.kind === 'gpt' ? 'GPT' : 'MBR';
     const parts = table.partitions
       .map(({ number, type, content }) => `${number} ${content ?? type}`)
       .join(', ');
-    return `${path} is ${disk}: ${kind}${parts === '' ? '' : ` with ${parts}`}`;
+    const kind = table.kind === 'none' ? '' : `: ${table.kind === 'gpt' ? 'GPT' : 'MBR'}`;
+    return `${path} is ${disk}${kind}${parts === '' ? '' : ` with ${parts}`}`;
   });
   for (const { path, table } of devices) for (const notice of table.notices) lines.push(`${path}: ${notice}`);
   for (const { path, sectorBytes } of devices)

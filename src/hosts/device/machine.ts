@@ -87,7 +87,19 @@ class FarMachine implements Machine {
     this.#access = access;
   }
 
+  /** Once more over a new line if the line is lost: all that is run here only reads. */
   async run(command: string, options: RunOptions = {}): Promise<RunResult> {
+    try {
+      return await this.#runOnce(command, options);
+    } catch (error) {
+      if (!(error instanceof PhdError) || error.code !== 'TARGET_UNREACHABLE') throw error;
+      throwIfAborted(options.signal);
+      this.#access.log(`${error.message}; connecting again`);
+      return await this.#runOnce(command, options);
+    }
+  }
+
+  async #runOnce(command: string, options: RunOptions): Promise<RunResult> {
     const line = await this.#usable();
     // Logins without a terminal often lack the folders of the tools.
     return await line.run(
@@ -104,17 +116,16 @@ class FarMachine implements Machine {
     this.#line = undefined;
   }
 
+  /** Several may ask at once when a line is lost: one of them opens the next. */
   async #usable(): Promise<HostLine> {
-    const held = await this.#line?.catch(() => undefined);
-    if (held?.usable) return held;
-    if (this.#line === undefined || held !== undefined)
+    const held = this.#line;
+    const line = await held?.catch(() => undefined);
+    if (line?.usable) return line;
+    if (this.#line === held) {
+      line?.close();
       this.#line = HostLine.open(this.#config, this.#access);
-    const line = this.#line;
-    try {
-      return await line;
-    } catch (error) {
-      if (this.#line === line) this.#line = undefined;
-      throw error;
     }
+    this.#line ??= HostLine.open(this.#config, this.#access);
+    return await this.#line;
   }
 }
