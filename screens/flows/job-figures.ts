@@ -60,6 +60,7 @@ const PHASES: Record<string, string> = {
   scan: 'looking for changed blocks',
   full: 'writing the FULL',
   delta: 'writing the DELTA',
+  checksum: 'reading the source once more for its checksum',
 };
 
 export function phaseText({ phase }: JobProgress): string {

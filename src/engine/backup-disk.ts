@@ -177,7 +177,7 @@ export async function writeFull(
     );
     progress.finish();
     const map = openMapFile(`${mapPath}${PART_SUFFIX}`);
-    const account = (await disk.reader?.account?.(map, 'full', run.signal)) ?? null;
+    const account = await accountFor(run, source, disk, map, 'full');
     const request: DeltaRequest = {
       ...deltaBasics(run, disk, source, account),
       full: map,
@@ -273,7 +273,7 @@ export async function writeDelta(
   });
   const owed: string[] = [];
   try {
-    const account = (await disk.reader?.account?.(scan.now, 'delta', run.signal)) ?? null;
+    const account = await accountFor(run, source, disk, scan.now, 'delta');
     const request = deltaOf(run, source, disk, scan, account, (bytes) => progress.add(bytes));
     const delta = await writePart(run, `${folder}/${deltaFile}`, deltaStream(request), owed);
     progress.finish();
@@ -388,6 +388,22 @@ export async function proveUnchanged(
 ): Promise<void> {
   if (disk.geometry.diskBytes !== source.sizeBytes) throw sourceChanged(source.name, 'its size changed');
   await rereadSample(run.pool, disk, map, source.name, run.signal);
+}
+
+/** Null where nobody keeps account of the disk. Throws SOURCE_CHANGED, TARGET_*, CANCELLED. */
+async function accountFor(
+  run: RunFacts,
+  { name: label }: SourceDisk,
+  { reader, geometry }: OpenDisk,
+  map: DiskMap,
+  mode: 'full' | 'delta',
+): Promise<DiskAccount | null> {
+  if (!reader?.account) return null;
+  const { onProgress, signal } = run;
+  const progress = new Progress(onProgress, { label, phase: 'checksum', totalBytes: geometry.diskBytes });
+  const account = await reader.account(map, mode, { onBytes: (bytes) => progress.add(bytes), signal });
+  if (account.checksum.source !== null) progress.finish();
+  return account;
 }
 
 function keyOf(run: RunFacts, source: SourceDisk): Pick<FullRecord, 'vmUuid' | 'scsiId' | 'disk'> {

@@ -19,6 +19,8 @@ export interface RunOptions {
   maxBytes?: number;
   /** From the start to its end; default: the host's `timeoutMs` of silence. */
   timeoutMs?: number;
+  /** What it says, as it comes. */
+  onOutput?: (part: Buffer) => void;
   signal?: AbortSignal;
 }
 
@@ -68,7 +70,7 @@ export class HostLine {
 
   /** Runs a command to its end. Throws TARGET_UNREACHABLE, TARGET_REFUSED (too much output), CANCELLED. */
   async run(command: string, options: RunOptions = {}): Promise<RunResult> {
-    const { stdin, maxBytes = MAX_OUTPUT_BYTES, timeoutMs, signal } = options;
+    const { stdin, maxBytes = MAX_OUTPUT_BYTES, timeoutMs, onOutput, signal } = options;
     const running = await this.stream(command, { signal, silenceMs: timeoutMs ? null : this.#timeoutMs });
     const timer = timeoutMs
       ? setTimeout(() => running.fail(this.#dead(`a command did not end within ${timeoutMs} ms`)), timeoutMs)
@@ -78,6 +80,7 @@ export class HostLine {
       let bytes = 0;
       running.stdout.on('data', (part: Buffer) => {
         bytes += part.length;
+        onOutput?.(part);
         if (bytes <= maxBytes) parts.push(part);
         else
           running.fail(

@@ -17,7 +17,13 @@ export interface DiskReader {
    * Called once the disk has been read, before its DELTA (an empty one beside a FULL) is finished: what is to be kept
    * and told of this image. Left out: nothing. Throws SOURCE_CHANGED, TARGET_*, CANCELLED.
    */
-  account?: (image: ImageMap, mode: 'full' | 'delta', signal?: AbortSignal) => Promise<DiskAccount>;
+  account?: (image: ImageMap, mode: 'full' | 'delta', hooks: AccountHooks) => Promise<DiskAccount>;
+}
+
+export interface AccountHooks {
+  /** Bytes of the source that were read once more, each time some are. */
+  onBytes: (bytes: number) => void;
+  signal?: AbortSignal;
 }
 
 /** Digests of the disk as it stands in the archive. */

@@ -58,7 +58,12 @@ describe('archives of version 1', () => {
     const engine = await loadEngine();
     const ref = { storage: await context.storage(1), folder: one.folder, file: one.file };
     const to = path.join(home.root, 'out');
-    const { flatPath } = await engine.restore(context, { archive: ref, to });
+    const warnings: string[] = [];
+    const onWarning = (line: string): void => void warnings.push(line);
+    const { flatPath } = await engine.restore(context, { archive: ref, to }, { onWarning });
+    expect(warnings.some((line) => line.includes('incomplete: 3 sectors'))).toBe(
+      one.name.startsWith('device-'),
+    );
     expect(sha256(readFileSync(flatPath))).toBe(one.diskSha256);
     await engine.verifyArchive(context, ref);
     rmSync(to, { recursive: true });

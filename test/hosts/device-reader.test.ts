@@ -120,7 +120,12 @@ describe.runIf(hasLoopDevices())('A device', () => {
       const reader = readerOf(await freeze(host));
       expect((await readAll(reader)).equals(content)).toBe(true);
       const digests = await reader.digests?.({ firstBlock: 0, count: 6 });
-      const account = await reader.account?.(noMap, 'full');
+      let readAgain = 0;
+      const onBytes = (bytes: number): void => {
+        readAgain += bytes;
+      };
+      const account = await reader.account?.(noMap, 'full', { onBytes });
+      expect(readAgain).toBe(SIZE);
       expect(account?.checksum).toEqual({ kind: 'sha256', source: sha256(content), image: sha256(content) });
       told.push([digests?.digests.toString('hex'), digests?.regionDigest.toString('hex')]);
     }
@@ -159,7 +164,7 @@ describe.runIf(hasLoopDevices())('A device', () => {
     ).toBe(false);
     const digests = await reader.digests?.({ firstBlock: 0, count: 6 });
     expect(digests?.regionDigest.toString('hex')).toBe(sha256(expected));
-    const account = await reader.account?.(noMap, 'full');
+    const account = await reader.account?.(noMap, 'full', { onBytes: () => undefined });
     expect(account).toMatchObject({
       unreadableSectors: 3,
       checksum: { source: null, image: sha256(expected) },
@@ -178,7 +183,9 @@ describe.runIf(hasLoopDevices())('A device', () => {
       await readAll(reader);
       const swapped = machine.run.bind(machine);
       machine.run = (command) => swapped(command.replaceAll(device.path, other.path));
-      await expect(reader.account?.(noMap, 'full')).rejects.toMatchObject({ code: 'SOURCE_CHANGED' });
+      await expect(reader.account?.(noMap, 'full', { onBytes: () => undefined })).rejects.toMatchObject({
+        code: 'SOURCE_CHANGED',
+      });
     } finally {
       other.detach();
     }

@@ -1,7 +1,8 @@
 /** What is kept beside the image of a device: its partition table, what could not be read, the checksums of both sides. */
 import { createHash } from 'node:crypto';
+import { BLOCK_BYTES } from '../../archive/geometry.ts';
 import { PhdError } from '../../errors.ts';
-import type { DiskAccount, ImageChecksum, ImageMap } from '../../model/disk-reader.ts';
+import type { AccountHooks, DiskAccount, ImageChecksum, ImageMap } from '../../model/disk-reader.ts';
 import { shellQuoted } from '../../storage/shell-word.ts';
 import type { DeviceFacts } from './device-facts.ts';
 import type { DeviceReader } from './device-reader.ts';
@@ -30,11 +31,12 @@ export async function accountOf(
   device: AccountedDevice,
   image: ImageMap,
   mode: 'full' | 'delta',
-  signal?: AbortSignal,
+  hooks: AccountHooks,
 ): Promise<DiskAccount> {
   const { facts, reader, baseName } = device;
+  const { signal } = hooks;
   const checksum =
-    mode === 'full' ? await wholeChecksum(device, signal) : await blockChecksum(device, image, signal);
+    mode === 'full' ? await wholeChecksum(device, hooks) : await blockChecksum(device, image, hooks);
   if (checksum.source !== null && checksum.image !== null && checksum.source !== checksum.image) {
     const held =
       facts.uses.length > 0
@@ -60,15 +62,15 @@ export async function accountOf(
   return { files, unreadableSectors: reader.unreadableCount, checksum };
 }
 
-async function wholeChecksum({ reader }: AccountedDevice, signal?: AbortSignal): Promise<ImageChecksum> {
+async function wholeChecksum({ reader }: AccountedDevice, hooks: AccountHooks): Promise<ImageChecksum> {
   const image = reader.imageSha256();
-  return { kind: 'sha256', source: await reader.sourceSha256(signal), image };
+  return { kind: 'sha256', source: await reader.sourceSha256(hooks), image };
 }
 
 async function blockChecksum(
-  { reader }: AccountedDevice,
+  { reader, facts }: AccountedDevice,
   image: ImageMap,
-  signal?: AbortSignal,
+  { onBytes, signal }: AccountHooks,
 ): Promise<ImageChecksum> {
   const imageDigest = image.end.mapDigest.toString('hex');
   const digestsOf = reader.digests;
@@ -76,8 +78,10 @@ async function blockChecksum(
   if (digestsOf === null || reader.unreadableCount > 0)
     return { kind: 'blocks', source: null, image: imageDigest };
   const hash = createHash('sha256');
-  for await (const { firstBlock, count } of image.regions())
+  for await (const { firstBlock, count } of image.regions()) {
     hash.update((await digestsOf({ firstBlock, count }, signal)).digests);
+    onBytes(Math.min(count * BLOCK_BYTES, facts.sizeBytes - firstBlock * BLOCK_BYTES));
+  }
   return { kind: 'blocks', source: hash.digest('hex'), image: imageDigest };
 }
 

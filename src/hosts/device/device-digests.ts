@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { BLOCK_BYTES, DIGEST_BYTES, ZERO_MARK } from '../../archive/geometry.ts';
 import { PhdError } from '../../errors.ts';
-import type { RegionDigests } from '../../model/disk-reader.ts';
+import type { AccountHooks, RegionDigests } from '../../model/disk-reader.ts';
 import { shellQuoted } from '../../storage/shell-word.ts';
 import type { DeviceFacts } from './device-facts.ts';
 import type { Machine } from './machine.ts';
@@ -100,23 +100,39 @@ export function digestsOfBytes(content: Buffer): RegionDigests {
 
 /**
  * SHA-256 of the whole device, read there once more and past the cache where dd can, for the cache holds what was read
- * before. Lines in between show that the machine is alive. Null where it cannot.
+ * before. Lines in between tell how far it is, which also shows that the machine is alive. Null where it cannot.
  */
 export async function sourceSha256(
   machine: Machine,
-  { realPath, hasher }: DeviceFacts,
-  signal?: AbortSignal,
+  { realPath, sizeBytes, hasher }: DeviceFacts,
+  { onBytes, signal }: AccountHooks,
 ): Promise<string | null> {
   if (hasher === null) return null;
   const device = shellQuoted(realPath);
   const python =
     'import hashlib, sys\nh = hashlib.sha256()\nfor part in iter(lambda: sys.stdin.buffer.read(1048576), b""): h.update(part)\nprint(h.hexdigest() + "  -")';
   const hash = `if command -v sha256sum >/dev/null 2>&1; then sha256sum; else python3 -c ${shellQuoted(python)}; fi`;
-  const command = `( while sleep 5 >/dev/null 2>&1 </dev/null; do echo . || exit; done ) & beat=$!
+  // The device is open once for all: its position tells how much dd has read.
+  const command = `exec 3<${device}
+( while sleep 2 >/dev/null 2>&1 </dev/null; do
+  at=; while read k v; do [ "$k" != pos: ] || at=$v; done </proc/self/fdinfo/3; echo "@at $at" || exit
+done ) & beat=$!
 past=; dd if=${device} of=/dev/null bs=65536 count=1 iflag=direct >/dev/null 2>&1 && past=iflag=direct
-{ dd if=${device} bs=1048576 $past 2>/dev/null || echo unreadable >&2; } | { ${hash}; }
+{ dd bs=1048576 $past <&3 2>/dev/null || echo unreadable >&2; } | { ${hash}; }
 status=$?; kill $beat 2>/dev/null; exit $status`;
-  const { status, stdout, stderr } = await machine.run(command, { signal });
+  let counted = 0;
+  const count = (bytes: number): void => {
+    if (bytes <= counted || bytes > sizeBytes) return;
+    onBytes(bytes - counted);
+    counted = bytes;
+  };
+  const onOutput = (part: Buffer): void => {
+    const [, at] = /@at (\d{1,15})\n/.exec(part.toString('latin1')) ?? [];
+    if (at !== undefined) count(Number(at));
+  };
+  const { status, stdout, stderr } = await machine.run(command, { onOutput, signal });
   const [, digest] = /^([0-9a-f]{64}) /m.exec(stdout.toString('latin1')) ?? [];
-  return status === 0 && !stderr.includes('unreadable') && digest !== undefined ? digest : null;
+  if (status !== 0 || stderr.includes('unreadable') || digest === undefined) return null;
+  count(sizeBytes);
+  return digest;
 }

@@ -190,8 +190,8 @@ export class DeviceHost implements Host {
       reader: {
         read: (firstBlock, target, signal) => reader.read(firstBlock, target, signal),
         digests: reader.digests,
-        account: async (image, mode, signal) => {
-          const account = await accountOf(opened, image, mode, signal);
+        account: async (image, mode, hooks) => {
+          const account = await accountOf(opened, image, mode, hooks);
           if (account.unreadableSectors > 0) {
             const words = `${account.unreadableSectors} sectors could not be read and are zeros in the image`;
             onWarning(

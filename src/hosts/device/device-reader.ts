@@ -2,7 +2,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { BLOCK_BYTES } from '../../archive/geometry.ts';
 import { PhdError, throwIfAborted } from '../../errors.ts';
-import type { DiskReader, RegionDigests } from '../../model/disk-reader.ts';
+import type { AccountHooks, DiskReader, RegionDigests } from '../../model/disk-reader.ts';
 import { shellQuoted } from '../../storage/shell-word.ts';
 import { digestsOfBytes, digestsThere, sourceSha256 } from './device-digests.ts';
 import type { DeviceFacts } from './device-facts.ts';
@@ -64,9 +64,9 @@ export class DeviceReader implements DiskReader {
   }
 
   /** SHA-256 of the device, made by the machine in a reading of its own; null where it cannot. */
-  async sourceSha256(signal?: AbortSignal): Promise<string | null> {
+  async sourceSha256(hooks: AccountHooks): Promise<string | null> {
     if (this.#unreadable.size > 0) return null;
-    return await sourceSha256(this.#machine, this.#facts, signal);
+    return await sourceSha256(this.#machine, this.#facts, hooks);
   }
 
   unreadable(): UnreadableRange[] {

@@ -24,7 +24,7 @@ class ThisMachine implements Machine {
   readonly name = 'this machine';
 
   run(command: string, options: RunOptions = {}): Promise<RunResult> {
-    const { stdin, maxBytes = MAX_OUTPUT_BYTES, signal } = options;
+    const { stdin, maxBytes = MAX_OUTPUT_BYTES, onOutput, signal } = options;
     throwIfAborted(signal);
     return new Promise((resolve, reject) => {
       // A group of its own, so that a cancel reaches what the shell has started.
@@ -45,6 +45,7 @@ class ThisMachine implements Machine {
       signal?.addEventListener('abort', onAbort, { once: true });
       child.stdout.on('data', (part: Buffer) => {
         bytes += part.length;
+        onOutput?.(part);
         if (bytes <= maxBytes) parts.push(part);
         else fail(new PhdError('IO', `a command on this machine says more than ${maxBytes} bytes`));
       });
