@@ -5,6 +5,7 @@ import { PhdError } from '../errors.ts';
 import type { HostVm } from '../hosts/host.ts';
 import type { Cli } from './cli.ts';
 import { registerHostDevice } from './host-device-command.ts';
+import { registerHostEsx } from './host-esx-command.ts';
 import { ACCESS_SETTINGS, addSettings, changeOf, type Setting } from './settings-options.ts';
 import { printTable } from './table.ts';
 
@@ -79,6 +80,7 @@ export function registerHost(program: Command, cli: Cli): void {
     });
   registerChanges(host, cli);
   registerHostDevice(host, cli);
+  registerHostEsx(host, cli);
 }
 
 function registerChanges(host: Command, cli: Cli): void {

@@ -1,0 +1,225 @@
+/** A VM of the archives put onto an ESX host: each disk proved here, sent, proved there; its VMX fitted; registered. */
+import { open } from 'node:fs/promises';
+import path from 'node:path';
+import { parseArchiveName } from '../archive/names.ts';
+import { isPlainName } from '../datastore/plain-name.ts';
+import { parseVmx, vmxUuid } from '../datastore/vmx.ts';
+import { rewriteVmx } from '../datastore/vmx-rewrite.ts';
+import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
+import type { EsxHost } from '../hosts/esx/esx-host.ts';
+import type { EsxImport } from '../hosts/esx/esx-import.ts';
+import type { OperationHooks } from './backup.ts';
+import type { EngineContext } from './context.ts';
+import { escapeText } from './display-text.ts';
+import { Progress } from './progress.ts';
+import { restore } from './restore.ts';
+import type { ArchiveRef } from './restore-source.ts';
+import { readVmFiles, rewriteFor } from './restore-vmx.ts';
+import { openScratch } from './scratch.ts';
+import type { ArchiveFile } from './vm-files.ts';
+
+export interface HostRestoreRequest {
+  /** Name in phd.yaml, of type esx. */
+  host: string;
+  /** Archives of one run. */
+  archives: readonly ArchiveRef[];
+  datastore: string;
+  /** Of the folder and the VM; default: as in the archive. */
+  name?: string;
+}
+
+export interface HostRestoreResult {
+  /** `/vmfs/volumes/datastore1/web` */
+  folder: string;
+  disks: { disk: string; diskBytes: number; proof: string }[];
+  failed: { disk: string; error: PhdError }[];
+  /** Id of the VM there; null: it was not registered, and `onWarning` said why. */
+  vmId: string | null;
+  seconds: number;
+}
+
+/**
+ * Each disk is restored here first, into the state folder, and sent when it is proved. A disk that fails is in `failed`; the VM
+ * is registered only if none did. Throws what keeps all from being begun: USAGE, NOT_FOUND, EXISTS, VM_RUNNING, TARGET_*,
+ * CANCELLED; then nothing of it stays on the host.
+ */
+export async function restoreToHost(
+  ctx: EngineContext,
+  request: HostRestoreRequest,
+  hooks: OperationHooks = {},
+): Promise<HostRestoreResult> {
+  const startedMs = performance.now();
+  const { archives, datastore } = request;
+  const [first] = archives;
+  if (first === undefined) throw new PhdError('NOT_FOUND', 'there is no archive to restore');
+  const host = await esxHost(ctx, request.host);
+  const files = await vmFiles(ctx, first, hooks);
+  const name = request.name ?? nameOf(files, first);
+  const { EsxImport } = await import('../hosts/esx/esx-import.ts');
+  const target = await EsxImport.begin(host, datastore, name, hooks.signal);
+  try {
+    const disks: HostRestoreResult['disks'] = [];
+    const failed: HostRestoreResult['failed'] = [];
+    const names = diskNames(archives);
+    for (const [at, archive] of archives.entries()) {
+      const disk = names[at]!.name;
+      try {
+        hooks.beforeDisk?.();
+        disks.push(await sendDisk(ctx, { archive, disk, files, target }, hooks));
+      } catch (error) {
+        const failure = fromErrno(error, disk);
+        if (['CANCELLED', 'TARGET_UNREACHABLE'].includes(failure.code)) throw failure;
+        failed.push({ disk, error: failure });
+      }
+    }
+    if (disks.length === 0) {
+      await target.abandon();
+      return { folder: target.folder, disks, failed, vmId: null, seconds: secondsSince(startedMs) };
+    }
+    const good = names.filter(({ name: one }) => disks.some(({ disk }) => disk === one));
+    const vmId = await placeVm(
+      { host, target, files, name, good, isWhole: failed.length === 0 },
+      request,
+      hooks,
+    );
+    await target.finish();
+    return { folder: target.folder, disks, failed, vmId, seconds: secondsSince(startedMs) };
+  } catch (error) {
+    await target.abandon().catch((failure: Error) => hooks.onWarning?.(failure.message));
+    throw error;
+  }
+}
+
+async function esxHost(ctx: EngineContext, name: string): Promise<EsxHost> {
+  const { EsxHost } = await import('../hosts/esx/esx-host.ts');
+  const host = await ctx.host(name);
+  if (host instanceof EsxHost) return host;
+  throw new PhdError('USAGE', `host ${name} is of type ${host.config.type}: this is for type esx`);
+}
+
+/** Empty for an archive that carries none: its disks can be sent all the same. */
+async function vmFiles(
+  ctx: EngineContext,
+  archive: ArchiveRef,
+  hooks: OperationHooks,
+): Promise<ArchiveFile[]> {
+  try {
+    return await readVmFiles(ctx, archive, hooks);
+  } catch (error) {
+    if (!(error instanceof PhdError) || error.code !== 'NOT_FOUND') throw error;
+    hooks.onWarning?.(`${error.message}: the disks are sent, and no VM is registered`);
+    return [];
+  }
+}
+
+/** Display name of the VMX where it can be a folder, else the disk's name. */
+function nameOf(files: readonly ArchiveFile[], { file }: ArchiveRef): string {
+  const vmx = files.find(({ kind }) => kind === 'vmx');
+  const shown = vmx && parseVmx(vmx.bytes, vmx.name).values.get('displayname')?.trim();
+  if (shown && isPlainName(shown) && !/^[.-]|"/.test(shown)) return shown;
+  return (parseArchiveName(file)?.disk ?? file).replace(/\.vmdk$/i, '');
+}
+
+/** Names on the host: those of the archives, with the place on the bus where two bear one. */
+function diskNames(archives: readonly ArchiveRef[]): { scsiId: string; name: string }[] {
+  const seen = new Set<string>();
+  return archives.map(({ file }) => {
+    const { disk = file, scsiId = '00' } = parseArchiveName(file) ?? {};
+    const base = path.posix.basename(disk).replace(/\.vmdk$/i, '');
+    const name = seen.has(base) ? `${base}_${scsiId}` : base;
+    seen.add(name);
+    return { scsiId, name: `${name}.vmdk` };
+  });
+}
+
+async function sendDisk(
+  ctx: EngineContext,
+  {
+    archive,
+    disk,
+    files,
+    target,
+  }: { archive: ArchiveRef; disk: string; files: readonly ArchiveFile[]; target: EsxImport },
+  hooks: OperationHooks,
+): Promise<HostRestoreResult['disks'][number]> {
+  const scratch = await openScratch(ctx.places.stateDir);
+  try {
+    const here = await restore(ctx, { archive, to: scratch.file('disk') }, hooks);
+    throwIfAborted(hooks.signal);
+    const file = await open(here.flatPath, 'r');
+    try {
+      const progress = new Progress(hooks.onProgress, {
+        label: disk,
+        phase: 'send',
+        totalBytes: here.diskBytes,
+      });
+      const adapterType = adapterOf(files, archive);
+      const sent = { name: disk, adapterType, file, sizeBytes: here.diskBytes };
+      const onBytes = (bytes: number): void => progress.add(bytes);
+      const { proof } = await target.importDisk(sent, { onBytes, signal: hooks.signal });
+      progress.finish();
+      return { disk, diskBytes: here.diskBytes, proof };
+    } finally {
+      await file.close();
+    }
+  } finally {
+    await scratch.remove();
+  }
+}
+
+/** The controller that the VMX gives the disk: vmkfstools takes other words than VMX files do. */
+function adapterOf(files: readonly ArchiveFile[], { file }: ArchiveRef): string | null {
+  const vmx = files.find(({ kind }) => kind === 'vmx');
+  const scsiId = parseArchiveName(file)?.scsiId;
+  if (vmx === undefined || scsiId === undefined) return null;
+  const { values } = parseVmx(vmx.bytes, vmx.name);
+  return values.get(`scsi${scsiId.slice(0, -1)}.virtualdev`) ?? null;
+}
+
+interface Placed {
+  host: EsxHost;
+  target: EsxImport;
+  files: readonly ArchiveFile[];
+  name: string;
+  /** Disks that are there. */
+  good: { scsiId: string; name: string }[];
+  isWhole: boolean;
+}
+
+/** VMX fitted to its place, NVRAM; registered if all disks are there. Id of the VM. */
+async function placeVm(
+  { host, target, files, name, good, isWhole }: Placed,
+  request: HostRestoreRequest,
+  { signal, onWarning = () => undefined }: OperationHooks,
+): Promise<string | null> {
+  const vmx = files.find(({ kind }) => kind === 'vmx');
+  if (vmx === undefined) return null;
+  const uuid = uuidOf(vmx);
+  const twin = (await host.listVms(signal)).find((vm) => uuid !== null && vm.uuid === uuid);
+  if (twin)
+    onWarning(
+      `${escapeText(twin.name)} on ${request.host} has the UUID of this VM: the restored one is a copy with another UUID and other MAC addresses, its network is unplugged`,
+    );
+  const displayName = request.name === undefined ? {} : { displayName: request.name };
+  const fit = {
+    identity: twin ? ('new' as const) : ('keep' as const),
+    disconnectNetwork: twin !== undefined,
+  };
+  const rewrite = rewriteFor(files, target.folder, { ...fit, ...displayName, restored: good });
+  const { text } = rewriteVmx(vmx.bytes, { ...rewrite, pathExists: () => false });
+  const vmxName = `${name}.vmx`;
+  for (const file of files.filter(({ kind }) => kind === 'nvram' || kind === 'vmxf'))
+    await target.placeFile(file.name, file.bytes, signal);
+  await target.placeFile(vmxName, Buffer.from(text), signal);
+  if (isWhole) return await target.register(vmxName, signal);
+  onWarning(`${escapeText(name)} is not registered on ${request.host}: disks are missing`);
+  return null;
+}
+
+function uuidOf(vmx: ArchiveFile): string | null {
+  return vmxUuid(parseVmx(vmx.bytes, vmx.name).values.get('uuid.bios'));
+}
+
+function secondsSince(startedMs: number): number {
+  return (performance.now() - startedMs) / 1000;
+}
