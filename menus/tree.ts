@@ -1,4 +1,6 @@
 /** The whole menu tree. Flows in screens/ do what the entries say; nothing else knows a key of a menu. */
+
+import { BACKUP_JOB_MENU, BACKUP_MENU } from './backup-menus.ts';
 import {
   BACKUP_DEFAULTS_MENU,
   ENCRYPTION_MENU,
@@ -75,7 +77,7 @@ export const MAIN_MENU: Menu = {
       key: 'k',
       id: 'backup',
       label: 'Backup',
-      help: 'back up a VM of a datastore now or in the background',
+      help: 'back up a VM; backup jobs, their preview and status',
       disabled: needsTarget,
     },
     {
@@ -394,6 +396,8 @@ export const ALL_MENUS: readonly Menu[] = [
   VMX_MENU,
   STUB_MENU,
   LOCKS_MENU,
+  BACKUP_MENU,
+  BACKUP_JOB_MENU,
   CONFIGURATION_MENU,
   TARGET_MENU,
   HOST_MENU,

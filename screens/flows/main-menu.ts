@@ -12,7 +12,7 @@ const FLOWS: Record<string, () => Promise<Flow>> = {
   daemon: async () => (await import('./daemon.ts')).daemon,
   locks: async () => (await import('./locks.ts')).locks,
   restore: async () => (await import('./restore-menu.ts')).restoreMenu,
-  backup: async () => (await import('./backup.ts')).backup,
+  backup: async () => (await import('./backup-menu.ts')).backupMenu,
   configuration: async () => (await import('./configuration.ts')).configuration,
   log: async () => (await import('./log.ts')).log,
   help: async () => (await import('./help.ts')).help,

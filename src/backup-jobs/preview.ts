@@ -109,7 +109,7 @@ export async function previewJobs(
   };
 }
 
-function nextOf(schedule: Schedule | null, now: Date): Stamp | null {
+export function nextOf(schedule: Schedule | null, now: Date): Stamp | null {
   const next = schedule?.next(now);
   return next == null ? null : localStamp(next);
 }

@@ -1,7 +1,8 @@
 /** `phd preview`, `phd hold`, `phd prune`, and the jobs that `phd backup --job` and `--due` run. */
 import type { Command } from 'commander';
 import type { BackupJob } from '../backup-jobs/job.ts';
-import type { Preview, PreviewedJob, PreviewedVm } from '../backup-jobs/preview.ts';
+import type { Preview } from '../backup-jobs/preview.ts';
+import { previewLines } from '../backup-jobs/preview-text.ts';
 import type { RunRecord } from '../backup-jobs/run-record.ts';
 import type { EngineContext } from '../engine/context.ts';
 import { formatBytes, formatCount } from '../engine/display-text.ts';
@@ -174,50 +175,10 @@ async function preview(
   );
 }
 
-function tellPreview(cli: Cli, { jobs, uncovered }: Preview): void {
-  if (jobs.length === 0) cli.print('no backup job is configured');
-  for (const job of jobs) {
-    cli.print(`${job.name}${job.enabled ? '' : ' (off)'}: ${timesOf(job)}`);
-    for (const vm of job.vms) cli.print(`  ${lineOf(vm)}`);
-    for (const { vm, reason } of job.excluded) cli.print(`  - ${vm}: ${reason}`);
-    for (const warning of job.warnings) cli.warn(`${job.name}: ${warning}`);
-  }
-  for (const { name, from } of uncovered) cli.print(`no job takes ${name} (${from})`);
-}
-
-function timesOf({ nextFull, nextDelta }: PreviewedJob): string {
-  const times = [
-    ...(nextFull === null ? [] : [`FULL ${nextFull.replace('T', ' ')}`]),
-    ...(nextDelta === null ? [] : [`DELTA ${nextDelta.replace('T', ' ')}`]),
-  ];
-  return times.length === 0 ? 'only by hand' : `next ${times.join(', ')}`;
-}
-
-function lineOf({
-  vm,
-  from,
-  target,
-  mode,
-  reason,
-  disks,
-  diskBytes,
-  expectedBytes,
-  keep,
-  refused,
-}: PreviewedVm): string {
-  const what = mode === null ? 'backup' : mode.toUpperCase();
-  const size = disks === null ? '' : `, ${formatCount(disks, 'disk')}, ${formatBytes(diskBytes ?? 0)}`;
-  const about = expectedBytes === null ? '' : `, about ${formatBytes(expectedBytes)}`;
-  const kept = keep === null ? 'keeps all' : `keeps ${keepText(keep)}`;
-  const left = refused.map((one) => `; left out: ${one}`).join('');
-  return `${vm} (${from}): ${what} to target ${target ?? '?'}${size}${about}, ${kept}; ${reason}${left}`;
-}
-
-function keepText(keep: NonNullable<PreviewedVm['keep']>): string {
-  return Object.entries(keep)
-    .filter(([, count]) => count > 0)
-    .map(([word, count]) => `${count} ${word}`)
-    .join(', ');
+function tellPreview(cli: Cli, found: Preview): void {
+  for (const line of previewLines(found)) cli.print(line);
+  for (const { name, warnings } of found.jobs)
+    for (const warning of warnings) cli.warn(`${name}: ${warning}`);
 }
 
 async function previewNau(cli: Cli, context: EngineContext, source: string, isJson: boolean): Promise<void> {

@@ -1,21 +1,10 @@
 /** `phd status`, for people and for monitoring; `phd report test`. */
 import type { Command } from 'commander';
-import type { EngineContext } from '../engine/context.ts';
-import { formatAge, formatCount } from '../engine/display-text.ts';
-import type { Queue } from '../queue/queue.ts';
+import type { Finding } from '../backup-jobs/findings.ts';
 import type { Cli } from './cli.ts';
 import { withQueue } from './queued-jobs.ts';
 
-/** A line of the status. */
-interface Finding {
-  level: 'ok' | 'warning' | 'critical';
-  /** What it is about: daemon, target 2, job nightly. */
-  about: string;
-  text: string;
-}
-
 const LEVELS = { ok: 0, warning: 1, critical: 2 } as const;
-const DAY_MS = 86_400_000;
 
 const EXAMPLES = `
 Exit status, as Nagios and its kin read it: 0 all is well, 1 something should be
@@ -37,6 +26,7 @@ export function registerStatus(program: Command, cli: Cli): void {
     .action((words: { short?: boolean; json?: boolean }) =>
       cli.withContext((context) =>
         withQueue(cli, async (queue) => {
+          const { findingsOf } = await import('../backup-jobs/findings.ts');
           const findings = await findingsOf(context, queue);
           const worst = findings.reduce<Finding['level']>(
             (level, one) => (LEVELS[one.level] > LEVELS[level] ? one.level : level),
@@ -71,117 +61,4 @@ function shortText(worst: Finding['level'], findings: readonly Finding[]): strin
     .sort((a, b) => LEVELS[b.level] - LEVELS[a.level]);
   const words = wrong.map(({ about, text }) => `${about}: ${text}`).join('; ');
   return `PHD ${worst.toUpperCase()}${words === '' ? '' : `: ${words}`}`;
-}
-
-async function findingsOf(context: EngineContext, queue: Queue): Promise<Finding[]> {
-  queue.settleInterrupted();
-  return [
-    daemonFinding(context, queue),
-    queueFinding(queue),
-    ...targetFindings(context),
-    ...(await jobFindings(context)),
-    ...(await replicationFindings(context, queue)),
-    ...(await verifyFindings(context)),
-    ...(await clockFindings(context)),
-  ];
-}
-
-/** Without a daemon nothing runs by itself: wrong where something is to. */
-function daemonFinding({ config }: EngineContext, queue: Queue): Finding {
-  const isRunning = queue.isDaemonRunning();
-  const isNeeded =
-    config.replication.enabled ||
-    config.verifyPlan.enabled ||
-    config.backupJobs.some(({ enabled, full, delta }) => enabled && (full !== null || delta !== null));
-  if (isRunning) return { level: 'ok', about: 'daemon', text: 'runs' };
-  const text = isNeeded ? 'does not run: what is planned does not happen (phd daemon start)' : 'does not run';
-  return { level: isNeeded ? 'critical' : 'ok', about: 'daemon', text };
-}
-
-function queueFinding(queue: Queue): Finding {
-  const { waiting = 0, running = 0 } = queue.db.counts();
-  const failed = queue.db.jobs({ states: ['failed', 'interrupted'] }).filter(({ isSeen }) => !isSeen);
-  const text = `${running} running, ${waiting} waiting`;
-  if (failed.length === 0) return { level: 'ok', about: 'queue', text };
-  return {
-    level: 'warning',
-    about: 'queue',
-    text: `${text}; ${formatCount(failed.length, 'failed job')} not seen yet`,
-  };
-}
-
-function targetFindings({ config, index, clock }: EngineContext): Finding[] {
-  const states = new Map(index.targets().map((one) => [one.number, one]));
-  return config.targets.map(({ number, name }) => {
-    const about = `target ${number} ${name}`;
-    const state = states.get(number);
-    if (state?.error) return { level: 'critical', about, text: state.error };
-    if (state?.listedMs == null) return { level: 'warning', about, text: 'was never listed: phd index' };
-    const ageMs = clock.now().getTime() - state.listedMs;
-    return { level: 'ok', about, text: `listed ${formatAge(ageMs)} ago` };
-  });
-}
-
-async function jobFindings({ config, places, clock }: EngineContext): Promise<Finding[]> {
-  const { readJobState, readRecords } = await import('../backup-jobs/run-record.ts');
-  const { jobFaults } = await import('../backup-jobs/job.ts');
-  const records = readRecords(places);
-  const faults = jobFaults(config).map(
-    (text): Finding => ({ level: 'critical', about: 'backup jobs', text }),
-  );
-  return [
-    ...faults,
-    ...config.backupJobs.map(({ name, enabled }): Finding => {
-      const about = `backup job ${name}`;
-      const { running } = readJobState(places, name);
-      const last = records.find(({ job }) => job === name);
-      if (running !== null) return { level: 'ok', about, text: `runs since ${running.startedAt}` };
-      if (last === undefined) return { level: enabled ? 'warning' : 'ok', about, text: 'was never run' };
-      const failed = last.vms.filter(({ result }) => result === 'failed').length + last.errors.length;
-      const age = formatAge(clock.now().getTime() - Date.parse(last.endedAt));
-      const text = `${age} ago: ${last.isKilled ? 'killed' : `${last.vms.length} VMs, ${formatCount(failed, 'error')}`}`;
-      return { level: failed > 0 || last.isKilled ? 'critical' : 'ok', about, text };
-    }),
-  ];
-}
-
-async function replicationFindings(context: EngineContext, queue: Queue): Promise<Finding[]> {
-  if (!context.config.replication.enabled) return [];
-  const { replicationStatus } = await import('../replication/status.ts');
-  const { lastPass, failed, faults } = await replicationStatus(queue);
-  const wrong = failed.length + faults;
-  return [{ level: wrong > 0 ? 'critical' : 'ok', about: 'replication', text: lastPass }];
-}
-
-async function verifyFindings(context: EngineContext): Promise<Finding[]> {
-  const { verifyResultCounts } = await import('../safekeeping/verify-results.ts');
-  const { damaged, unreadable, neverOrOld, total } = verifyResultCounts(context);
-  const findings: Finding[] = [];
-  if (damaged > 0)
-    findings.push({
-      level: 'critical',
-      about: 'archives',
-      text: `${formatCount(damaged, 'archive')} found damaged: phd list`,
-    });
-  if (unreadable > 0)
-    findings.push({
-      level: 'warning',
-      about: 'archives',
-      text: `${formatCount(unreadable, 'archive')} cannot be opened`,
-    });
-  const { enabled, everyDays } = context.config.verifyPlan;
-  const text = `${neverOrOld} of ${total} not verified within ${everyDays} days`;
-  if (enabled) {
-    const { readPlanState } = await import('../safekeeping/verify-plan-state.ts');
-    const { startedAt } = await readPlanState(context.places);
-    const isStale = startedAt === null || context.clock.now().getTime() - Date.parse(startedAt) > 2 * DAY_MS;
-    findings.push({ level: isStale && neverOrOld > 0 ? 'warning' : 'ok', about: 'verify plan', text });
-  } else findings.push({ level: 'ok', about: 'verify plan', text: `off; ${text}` });
-  return findings;
-}
-
-async function clockFindings(context: EngineContext): Promise<Finding[]> {
-  const { clockFault } = await import('../engine/index-targets.ts');
-  const fault = clockFault(context);
-  return fault === null ? [] : [{ level: 'critical', about: 'clock', text: fault }];
 }

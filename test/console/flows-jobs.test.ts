@@ -381,6 +381,8 @@ describe('backup and configuration', () => {
   it('a VM is found on the datastore, backed up and watched to its verdict', async () => {
     const console_ = await atMainMenu();
     console_.press('k');
+    await console_.waitFor('V  Back up a VM');
+    console_.press('v');
     await console_.waitFor('Back up which VM');
     await console_.waitFor(/> +1 CRM +/);
     console_.press('enter');
@@ -455,6 +457,33 @@ describe('backup and configuration', () => {
     expect((await tale.phd(['config', 'get', 'console.charset'])).stdout).toContain('ascii');
     const again = await atMainMenu([]);
     await again.waitFor(/^-{80}$/m);
+  });
+
+  it('backup jobs are shown with their last run and next time, previewed, run, and told of', async () => {
+    tale.home.writeConfig(
+      'targets:\n  - { number: 1, name: one, transport: vmfs, path: one }\ndatastores: [vmfs]\nbackupJobs: [{ name: nightly, vms: [CRM], delta: daily 22:00 }]\n',
+    );
+    const console_ = await atMainMenu();
+    console_.press('k');
+    await console_.waitFor('J  Backup jobs');
+    console_.press('p');
+    await console_.waitFor('nightly: next DELTA');
+    await console_.waitFor('CRM (');
+    console_.press('escape');
+    await console_.waitFor('S  Status');
+    console_.press('j');
+    await console_.waitFor(/> +1 nightly +never +DELTA \d{4}-\d\d-\d\d 22:00/);
+    console_.press('enter');
+    await console_.waitFor('D  Run now');
+    console_.press('d');
+    await console_.waitFor('Backup job nightly runs in the background');
+    console_.press('enter');
+    await until(() => existsSync(tale.path('state', 'backup-jobs', 'runs.jsonl')));
+    console_.press('enter');
+    await console_.waitFor('L  Last run');
+    console_.press('l');
+    await console_.waitFor('BACKED UP');
+    await console_.close({ comparing: true });
   });
 
   it('a host is added by questions; its password never stands in phd.yaml, and it leaves again without a trace', async () => {
