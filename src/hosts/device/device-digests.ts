@@ -112,10 +112,11 @@ export async function sourceSha256(
   const python =
     'import hashlib, sys\nh = hashlib.sha256()\nfor part in iter(lambda: sys.stdin.buffer.read(1048576), b""): h.update(part)\nprint(h.hexdigest() + "  -")';
   const hash = `if command -v sha256sum >/dev/null 2>&1; then sha256sum; else python3 -c ${shellQuoted(python)}; fi`;
-  // The device is open once for all: its position tells how much dd has read.
+  // The device is open once for all: its position tells how much dd has read. Without anyone to tell it to, all of it
+  // ends: a machine whose line was closed must not go on reading for hours.
   const command = `exec 3<${device}
-( while sleep 2 >/dev/null 2>&1 </dev/null; do
-  at=; while read k v; do [ "$k" != pos: ] || at=$v; done </proc/self/fdinfo/3; echo "@at $at" || exit
+( trap '' PIPE; while sleep 2 >/dev/null 2>&1 </dev/null; do
+  at=; while read k v; do [ "$k" != pos: ] || at=$v; done </proc/self/fdinfo/3; echo "@at $at" 2>/dev/null || kill 0
 done ) & beat=$!
 past=; dd if=${device} of=/dev/null bs=65536 count=1 iflag=direct >/dev/null 2>&1 && past=iflag=direct
 { dd bs=1048576 $past <&3 2>/dev/null || echo unreadable >&2; } | { ${hash}; }

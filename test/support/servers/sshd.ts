@@ -2,7 +2,6 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import ssh2 from 'ssh2';
 import { requirePeer } from '../peers.ts';
 import {
   freePort,
@@ -12,6 +11,7 @@ import {
   TEST_UID,
   TEST_USER,
 } from './own-namespace.ts';
+import { generateSshKey } from './ssh-key.ts';
 
 export interface SshServer extends RunningServer {
   /** OpenSSH private key of the test user, under the passphrase that was asked for. */
@@ -33,12 +33,9 @@ export interface SshServerOptions {
 export async function startSshServer(options: SshServerOptions = {}): Promise<SshServer> {
   const program = await requirePeer('sshd');
   const folders = await makeServerFolders('sshd');
-  const hostKey = ssh2.utils.generateKeyPairSync('ed25519');
+  const hostKey = generateSshKey();
   const { passphrase } = options;
-  const userKey = ssh2.utils.generateKeyPairSync(
-    'ed25519',
-    passphrase === undefined ? {} : { passphrase, cipher: 'aes256-ctr', rounds: 16 },
-  );
+  const userKey = generateSshKey(passphrase);
   const hostKeyFile = path.join(folders.base, 'host_key');
   writeFileSync(hostKeyFile, hostKey.private, { mode: 0o600 });
   const keysFolder = path.join(folders.base, 'keys');

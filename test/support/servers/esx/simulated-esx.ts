@@ -25,7 +25,6 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import ssh2 from 'ssh2';
 import { makeStub } from '../../../../src/datastore/stub.ts';
 import { requirePeer } from '../../peers.ts';
 import {
@@ -36,6 +35,7 @@ import {
   TEST_UID,
   TEST_USER,
 } from '../own-namespace.ts';
+import { generateSshKey } from '../ssh-key.ts';
 
 export const STORE_UUID = '5f0a1b2c-00000001-aaaa-005056aabbcc';
 const BLOCK = 262_144;
@@ -233,8 +233,8 @@ export async function startSimulatedEsx({ python = false }: SimulatedEsxOptions 
   const folders = await makeServerFolders('esx');
   const root = path.join(folders.base, 'root');
   makeRoot(root, busybox.path, python);
-  const hostKey = ssh2.utils.generateKeyPairSync('ed25519');
-  const userKey = ssh2.utils.generateKeyPairSync('ed25519');
+  const hostKey = generateSshKey();
+  const userKey = generateSshKey();
   const at = (name: string): string => path.join(folders.base, name);
   writeFileSync(at('host_key'), hostKey.private, { mode: 0o600 });
   writeFileSync(at('authorized'), `${userKey.public}\n`, { mode: 0o644 });
