@@ -165,12 +165,12 @@ export class DeviceReader implements DiskReader {
 
   /** Past the cache where dd can, since the cache reads whole pages and loses the good sectors beside a bad one. */
   async #sectors(offsetBytes: number, target: Buffer, signal?: AbortSignal): Promise<boolean> {
-    const { sectorBytes } = this.#facts;
+    const unit = unitOf(offsetBytes, target.length);
     try {
-      if (await this.#dd(offsetBytes, target, sectorBytes, ' iflag=direct', signal)) return true;
+      if (await this.#dd(offsetBytes, target, unit, ' iflag=direct', signal)) return true;
     } catch (error) {
       if (!(error instanceof PhdError) || error.code !== 'IO') throw error;
-      return await this.#dd(offsetBytes, target, sectorBytes, '', signal);
+      return await this.#dd(offsetBytes, target, unit, '', signal);
     }
     return false;
   }
@@ -192,10 +192,10 @@ export class DeviceReader implements DiskReader {
   }
 }
 
-/** The largest unit of dd that the offset is a multiple of. */
-function unitOf(offsetBytes: number): number {
+/** The largest unit of dd that the offset is a multiple of, and the length if it is given. */
+function unitOf(offsetBytes: number, bytes = CHUNK_BYTES): number {
   let unit = CHUNK_BYTES;
-  while (offsetBytes % unit !== 0) unit /= 2;
+  while (offsetBytes % unit !== 0 || bytes % unit !== 0) unit /= 2;
   return unit;
 }
 
