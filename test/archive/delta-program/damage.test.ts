@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { CAMPAIGN } from '../../faults/farm.ts';
 import { flip, Place, SHELLS } from './place.ts';
 
 /** Damaged input: the answer is an error, or the right bytes. Never wrong bytes with status 0. */
@@ -100,8 +101,9 @@ describe.each([
   it('with random flips is an error or gives the right disk', async () => {
     const place = await Place.make({ codec, passphrases: [...passphrases] });
     let refused = 0;
-    for (let round = 0; round < 15; round++) {
-      const offset = Math.floor(((round + 0.5) / 15) * place.full.bytes.length) + (round % 3);
+    const rounds = Math.ceil(15 * CAMPAIGN);
+    for (let round = 0; round < rounds; round++) {
+      const offset = Math.floor(((round + 0.5) / rounds) * place.full.bytes.length) + (round % 3);
       writeFileSync(place.fullPath, flip(place.full.bytes, offset, round % 8));
       const status = await expectErrorOrRight(place, SHELLS[round % SHELLS.length]!, `flip at ${offset}`);
       if (status !== 0) refused++;
