@@ -18,7 +18,7 @@ import type { DiskReader } from '../../src/model/disk-reader.ts';
 import { randomLooking } from '../support/disk-images.ts';
 import { attachLoop, hasLoopDevices, type LoopDevice } from '../support/loop-device.ts';
 import { gptImage } from '../support/partitioned-image.ts';
-import { requirePeer } from '../support/peers.ts';
+import { requirePeer, writePeerScript } from '../support/peers.ts';
 import { startCutProxy } from '../support/servers/cut-proxy.ts';
 import { type SshServer, startSshServer } from '../support/servers/sshd.ts';
 import { makeTempHome } from '../support/temp-home.ts';
@@ -191,6 +191,35 @@ describe.runIf(hasLoopDevices())('A device', () => {
       });
     } finally {
       other.detach();
+    }
+  });
+
+  it('has its partition table kept as sfdisk dumps it, and sfdisk makes the same table of the dump', async () => {
+    const part = { startSector: 2048, content: Buffer.alloc(512 * 2048) };
+    const image = gptImage(4 * 1_048_576, [
+      { type: 'efiSystem', ...part },
+      { type: 'linux', startSector: 4096, content: part.content },
+    ]);
+    const disk = attachLoop(home.write('gpt.img', image));
+    const bin = home.folder('with-sfdisk');
+    const sfdisk = path.join(bin, 'sfdisk');
+    await writePeerScript(await requirePeer('sfdisk'), sfdisk);
+    try {
+      const machine = new ShellMachine(['/bin/sh', '-c'], `${bin}:${process.env.PATH}`);
+      const reader = readerOf(await freeze(new DeviceHost(configOf([disk.path]), machine)));
+      await reader.read(0, Buffer.alloc(image.length));
+      const account = await reader.account?.(noMap, 'full', { onBytes: () => undefined });
+      const dump =
+        account?.files.find(({ name }) => name.endsWith('.partitions.log'))?.bytes.toString() ?? '';
+      expect(dump).toMatch(/^label: gpt$/m);
+      expect(dump.match(/ start= +(2048|4096), size= +2048, /g)).toHaveLength(2);
+      const anew = home.write('anew.img', Buffer.alloc(image.length));
+      execFileSync(sfdisk, ['-q', '--no-reread', anew], { input: dump });
+      const without = (text: string): string =>
+        text.replace(/^device: .*$/m, '').replace(/^\S+(\d) :/gm, '$1 :');
+      expect(without(execFileSync(sfdisk, ['-d', anew], { encoding: 'utf8' }))).toBe(without(dump));
+    } finally {
+      disk.detach();
     }
   });
 

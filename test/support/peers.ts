@@ -59,6 +59,10 @@ const SOURCES = {
   zstd: [{ package: 'zstd', file: 'usr/bin/zstd' }],
   gpg: [{ package: 'gpg', file: 'usr/bin/gpg', with: ['gpg-agent', 'gpgconf'] }],
   curl: [{ package: 'curl', file: 'usr/bin/curl' }],
+  sfdisk: [
+    { package: 'fdisk', file: 'sbin/sfdisk' },
+    { package: 'fdisk', file: 'usr/sbin/sfdisk' },
+  ],
   'mkfs.ext4': [
     { package: 'e2fsprogs', file: 'sbin/mkfs.ext4' },
     { package: 'e2fsprogs', file: 'usr/sbin/mkfs.ext4' },
