@@ -26,7 +26,8 @@ import { unknownKeys } from './unknown-keys.ts';
 export const CONFIG_NAME = 'phd.yaml';
 /** Where accepted host keys are kept unless an entry names its own file. */
 const KNOWN_HOSTS = 'known_hosts';
-const MAX_CONFIG_BYTES = 1024 * 1024;
+/** A larger phd.yaml is not read. */
+export const MAX_CONFIG_BYTES = 1024 * 1024;
 
 /** Path of the configuration file in these places. */
 export function configFileOf(places: Places): string {

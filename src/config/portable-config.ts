@@ -14,7 +14,7 @@ import { plainSchema } from './unknown-keys.ts';
 /** What runs, what comes from the environment, what may hold a secret in itself. */
 const LEFT_OUT = /(Command|Env|[Hh]ooks?|[Uu]rl)$|^(pre|post)[A-Z]|^(run)?(before|after)/i;
 /** Keys that name a file of the configuration folder. */
-const FILE_KEY = /Files?$/;
+const FILE_KEY = /Files?$|^statusLog$/;
 
 export type PortableConfig = Record<string, unknown>;
 

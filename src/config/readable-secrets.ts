@@ -1,4 +1,6 @@
 /** All secrets that can be read just now, to make sure that a text tells none of them. */
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
 import type { Config, SecretSource } from '../model/config.ts';
 import { readPrivateKey, readSecret } from './secrets.ts';
 
@@ -44,6 +46,29 @@ export async function readableSecrets(config: Config, env: NodeJS.ProcessEnv): P
   );
 }
 
+/** `passwordFile: secrets/ftp`, also in braces and with quotes. */
+const NAMED_FILE =
+  /(?:password|passphrase|pingUrl|privateKey)[A-Za-z]*["']?[ \t]*:[ \t]*["']?([^"',}\]\s#][^"',}\]\n#]*)/gi;
+const MAX_FILES = 200;
+
+/**
+ * Secrets of a phd.yaml that cannot be read as one: files that its lines seem to name, and all in the folder `secrets` beside
+ * it. What else it names (commands, variables) stays unknown.
+ */
+export async function secretsBeside(configFile: string, text: string): Promise<ReadableSecret[]> {
+  const folder = path.dirname(configFile);
+  const beside = await readdir(path.join(folder, 'secrets')).catch(() => []);
+  const named = [...text.matchAll(NAMED_FILE)].map(([, name = '']) => name.trim());
+  const files = new Set([...beside.map((name) => `secrets/${name}`), ...named]);
+  const read = await Promise.allSettled(
+    [...files].slice(0, MAX_FILES).map(async (name): Promise<ReadableSecret> => {
+      const what = `secret in ${name}`;
+      return { what, secret: (await readPrivateKey(path.resolve(folder, name), what)).toString('utf8') };
+    }),
+  );
+  return read.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+}
+
 /** Shorter secrets would be found by chance. */
 const MIN_LENGTH = 4;
 
@@ -58,6 +83,10 @@ export function withoutSecrets(text: string, secrets: readonly ReadableSecret[])
   return lines.reduce((clean, line) => clean.replaceAll(line, '***'), text);
 }
 
+/** Each as it is, and as it stands in JSON or between quotes in YAML. */
 function linesOf(secret: string): string[] {
-  return secret.split('\n').filter((line) => line.length >= MIN_LENGTH && !line.startsWith('-----'));
+  return secret
+    .split('\n')
+    .filter((line) => line.length >= MIN_LENGTH && !line.startsWith('-----'))
+    .flatMap((line) => [...new Set([line, JSON.stringify(line).slice(1, -1)])]);
 }

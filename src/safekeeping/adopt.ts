@@ -5,13 +5,14 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { parseDocument } from 'yaml';
-import { parseConfig, readConfigText } from '../config/load-config.ts';
+import { MAX_CONFIG_BYTES, parseConfig, readConfigText } from '../config/load-config.ts';
 import { type PortableConfig, portableConfig, printConfig } from '../config/portable-config.ts';
+import { describeSource } from '../config/secrets.ts';
 import { writeClosedFile } from '../engine/configuration.ts';
 import { type EngineContext, placeOf } from '../engine/context.ts';
 import { formatCount } from '../engine/display-text.ts';
 import { PhdError } from '../errors.ts';
-import type { Config, TargetConfig } from '../model/config.ts';
+import type { Config, SecretSource, TargetConfig } from '../model/config.ts';
 import { parseVmdksAuto } from '../replication/vmdks-auto.ts';
 import { FIRST_TEXT, vmdksFile } from '../replication/vmdks-file.ts';
 import { type Copy, type FoundCopy, listCopies, readCopy } from './copy-place.ts';
@@ -70,9 +71,14 @@ export async function planAdoption(
   const merged = merge(own, theirs, context.config);
   const head = `# Taken over from ${copy.hostName} (copy ${copy.time} on target ${targetNumber}); phd.yaml.before is what was here.\n`;
   const configText = head + printConfig(merged);
+  const refuse = (why: string): never => {
+    throw new PhdError('CONFIG_INVALID', `the copy of ${copy.hostName} cannot be taken over: ${why}`);
+  };
+  if (Buffer.byteLength(configText) > MAX_CONFIG_BYTES) refuse(`it is over ${MAX_CONFIG_BYTES} bytes`);
   const { config, faults } = parseConfig(configText, context.config.file);
-  if (config === undefined)
-    throw new PhdError('CONFIG_INVALID', `the copy of ${copy.hostName} cannot be taken over: ${faults[0]}`);
+  if (config === undefined) return refuse(faults[0] ?? 'it is no configuration');
+  const betrayed = betrayedPassphrase(config);
+  if (betrayed !== undefined) refuse(betrayed);
   const vmdksText = await vmdksToWrite(context, copy);
   return {
     hostName: copy.hostName,
@@ -105,7 +111,10 @@ function merge(own: Settings, theirs: PortableConfig, config: Config): PortableC
     datastores: [...new Set([...listOf(own.datastores), ...listOf(theirs.datastores)])],
     ...(encryption ? { encryption: own.encryption } : {}),
     ...(own.console ? { console: own.console } : {}),
-    // Nothing is overwritten on a new host before a person has looked.
+    // Nothing is overwritten or removed from a new host before a person has looked: the old one may still be at work.
+    ...(theirs.backupJobs === undefined
+      ? {}
+      : { backupJobs: (theirs.backupJobs as Settings[]).map((job) => ({ ...job, enabled: false })) }),
     replication: { ...(theirs.replication as Settings | undefined), enabled: false },
   };
 }
@@ -154,17 +163,60 @@ async function vmdksToWrite({ places }: EngineContext, { vmdksText }: Copy): Pro
   return own === '' || own === FIRST_TEXT ? vmdksText : null;
 }
 
+/**
+ * A password is sent to its server, a passphrase to nobody. A copy that names the file of a passphrase or a private key as
+ * that of a password would have it sent away: says where; undefined: it names none.
+ */
+function betrayedPassphrase({ targets, hosts, reports, encryption }: Config): string | undefined {
+  const { system, master, former } = encryption;
+  const kept = new Set([
+    ...[system, master, ...former].map(fileOf),
+    ...[...targets, ...hosts].flatMap((one) => [one.privateKeyFile, fileOf(one.privateKeyPassphrase)]),
+  ]);
+  const sent: [SecretSource | null, string][] = [
+    ...targets.map((one): [SecretSource | null, string] => [
+      one.password,
+      `target ${one.number} (${one.name})`,
+    ]),
+    ...hosts.map((one): [SecretSource | null, string] => [one.password, `host ${one.name}`]),
+    [reports.mail?.password ?? null, 'the mail server'],
+    [reports.pingUrl, 'the health ping'],
+  ];
+  for (const [source, whose] of sent) {
+    const file = fileOf(source);
+    if (file !== null && kept.has(file))
+      return `${whose} would be sent ${file}, which holds a passphrase or a private key`;
+  }
+  return undefined;
+}
+
+function fileOf(source: SecretSource | null): string | null {
+  return source?.kind === 'file' ? source.path : null;
+}
+
+/** Whom a password is sent to is for a person to judge. */
+function passwordText(source: SecretSource | null): string {
+  return source === null ? '' : `, password from ${describeSource(source)}`;
+}
+
 function summaryOf(config: Config, { vmdksText }: Copy, toWrite: string | null): string[] {
-  const { targets, datastores, hosts } = config;
+  const { targets, datastores, hosts, backupJobs, reports } = config;
   const lines = [
     ...targets.map(
       (one) =>
-        `target ${one.number} ${one.name}: ${one.transport} ${placeOf(one)}${one.readOnly ? ', read only' : ''}`,
+        `target ${one.number} ${one.name}: ${one.transport} ${placeOf(one)}${one.readOnly ? ', read only' : ''}${passwordText(one.password)}`,
     ),
     ...datastores.map((one) => `datastore ${one}`),
-    ...hosts.map(({ name, type, host }) => `host ${name}: ${type} ${host ?? 'this machine'}`),
+    ...hosts.map(
+      ({ name, type, host, password }) =>
+        `host ${name}: ${type} ${host ?? 'this machine'}${passwordText(password)}`,
+    ),
+    ...backupJobs.map(({ name }) => `backup job ${name}, which stays off`),
   ];
-  if (config.backup.encrypt) lines.push('backups are encrypted');
+  const { mail } = reports;
+  if (mail !== null)
+    lines.push(`mail to ${mail.to.join(', ')} by ${mail.host}${passwordText(mail.password)}`);
+  lines.push(config.backup.encrypt ? 'backups are encrypted' : 'backups are not encrypted unless asked for');
   if (vmdksText === null) return lines;
   const { restores } = parseVmdksAuto(vmdksText);
   const kept = toWrite === null ? '; not taken, since this host has a vmdks.auto' : '';
@@ -194,6 +246,10 @@ async function missingOf(config: Config): Promise<string[]> {
   if (master?.kind === 'file')
     await needFile(master.path, 'master passphrase (phd passphrase set master)', missing);
   if (config.backup.encrypt && system === null) missing.push('the system passphrase: phd passphrase set');
+  if (config.backupJobs.length > 0)
+    missing.push(
+      'backup jobs are off until the old host no longer runs them: phd config set backupJobs[0].enabled true',
+    );
   for (const datastore of config.datastores) {
     const isThere = await stat(datastore).then(
       (one) => one.isDirectory(),

@@ -5,23 +5,28 @@ import path from 'node:path';
 import { z } from 'zod';
 import { loadConfig, readConfigText } from '../config/load-config.ts';
 import { portableConfig, printConfig } from '../config/portable-config.ts';
-import { readableSecrets, secretIn } from '../config/readable-secrets.ts';
+import { type ReadableSecret, readableSecrets, secretIn } from '../config/readable-secrets.ts';
 import { writeClosedFile } from '../engine/configuration.ts';
 import { type EngineContext, placeOf } from '../engine/context.ts';
 import { fromErrno, PhdError } from '../errors.ts';
 import type { Config, Places } from '../model/config.ts';
 import { vmdksFile } from '../replication/vmdks-file.ts';
 import { hostFolder, removeOldCopies, timeName, writeCopy } from './copy-place.ts';
+import { withoutWords, wordsIn } from './vmdks-words.ts';
 
 /** A target that did not take its copy is tried again after so long. */
 const TRY_AGAIN_MS = 3_600_000;
-const PASSPHRASE_LINE = /^#+(USE_SPASS|USE_MPASS)=.*$/gim;
 
 export interface CopyTexts {
   configText: string;
   vmdksText: string | null;
   /** Of both; what a target has. */
   digest: string;
+}
+
+interface OwnTexts extends CopyTexts {
+  /** Those of vmdks.auto, which are in neither text. */
+  words: ReadableSecret[];
 }
 
 export interface CopyResult {
@@ -38,27 +43,27 @@ const copyState = z.record(
 type CopyState = z.output<typeof copyState>;
 
 /** What may leave this machine, if no secret stands in it. Throws CONFIG_INVALID, IO. */
-async function textsOf(places: Places, config: Config): Promise<CopyTexts> {
+async function textsOf(places: Places, config: Config): Promise<OwnTexts> {
   const head = '# Copy of phd.yaml, made by phd: without secrets, commands and comments.\n';
   const configText = head + printConfig(portableConfig(await readConfigText(config.file), config.file));
   const vmdks = await readFile(vmdksFile(places), 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return null;
     throw fromErrno(error, `cannot read ${vmdksFile(places)}`);
   });
-  const vmdksText = vmdks?.replace(PASSPHRASE_LINE, '##$1 is not copied') ?? null;
+  const vmdksText = vmdks === null ? null : withoutWords(vmdks);
   const digest = createHash('sha256')
     .update(JSON.stringify([configText, vmdksText]))
     .digest('hex');
-  return { configText, vmdksText, digest };
+  return { configText, vmdksText, digest, words: wordsIn(vmdks ?? '') };
 }
 
 /** Throws CONFIG_INVALID if a secret that can be read stands in a text: it is where no secret belongs. */
 async function requireNoSecrets(
-  { configText, vmdksText }: CopyTexts,
+  { configText, vmdksText, words }: OwnTexts,
   config: Config,
   env: NodeJS.ProcessEnv,
 ): Promise<void> {
-  const secrets = await readableSecrets(config, env);
+  const secrets = [...(await readableSecrets(config, env)), ...words];
   for (const [name, text] of [
     ['phd.yaml', configText],
     ['vmdks.auto', vmdksText ?? ''],
@@ -106,12 +111,16 @@ export async function keepCopies(
   return results;
 }
 
-async function keepOn(context: EngineContext, number: number, texts: CopyTexts): Promise<PhdError | null> {
+async function keepOn(
+  context: EngineContext,
+  number: number,
+  { configText, vmdksText }: CopyTexts,
+): Promise<PhdError | null> {
   const hostName = hostFolder(context.hostName);
   try {
     const storage = await context.storage(number);
     const time = timeName(context.clock.now());
-    await writeCopy(storage, { hostName, time, ...texts });
+    await writeCopy(storage, { hostName, time, configText, vmdksText });
     await removeOldCopies(storage, hostName).catch((error: Error) =>
       context.log(`target ${number}: old copies of the configuration stay: ${error.message}`),
     );

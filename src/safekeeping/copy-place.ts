@@ -7,6 +7,8 @@ import type { Storage } from '../storage/storage.ts';
 /** A hostile target cannot fill the memory with one. */
 const MAX_FILE_BYTES = 4 * 1024 * 1024;
 const MAX_HOSTS = 1000;
+/** Of each host so many folders are looked into, the newest first. */
+const MAX_TIMES = 50;
 /** Older copies of a host are removed. */
 const KEPT = 5;
 export const SUMS_NAME = 'SHA256SUMS';
@@ -61,7 +63,7 @@ export async function listCopies(storage: Storage, signal?: AbortSignal): Promis
   const found: FoundCopy[] = [];
   for (const hostName of hosts.slice(0, MAX_HOSTS)) {
     const folder = `${CONFIGURATION_FOLDER}/${hostName}`;
-    for (const time of (await namesIn(storage, folder, TIME_NAME, signal)).reverse()) {
+    for (const time of (await namesIn(storage, folder, TIME_NAME, signal)).reverse().slice(0, MAX_TIMES)) {
       if ((await storage.stat(`${folder}/${time}/${SUMS_NAME}`, signal)) === undefined) continue;
       found.push({ hostName, time });
       break;
@@ -77,7 +79,8 @@ export async function readCopy(storage: Storage, found: FoundCopy, signal?: Abor
   const texts = new Map<string, string>();
   for (const line of sums.split('\n').filter((text) => text !== '')) {
     const [, digest, name = ''] = SUM_LINE.exec(line) ?? [];
-    if (digest === undefined) throw damaged(storage, folder, `${SUMS_NAME} has a line that makes no sense`);
+    if (digest === undefined || texts.has(name))
+      throw damaged(storage, folder, `${SUMS_NAME} has a line that makes no sense`);
     const text = await readText(storage, `${folder}/${name}`, signal);
     if (sha256(text) !== digest) throw damaged(storage, folder, `${name} does not match its digest`);
     texts.set(name, text);

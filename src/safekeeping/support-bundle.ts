@@ -3,19 +3,20 @@
  * last jobs. Every text is searched for each secret that can be read before it goes in.
  */
 import { createWriteStream } from 'node:fs';
-import { open, rename, rm, stat } from 'node:fs/promises';
+import { open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { release } from 'node:os';
 import path from 'node:path';
 import { finished, pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import tar from 'tar-stream';
 import { type Clock, localStamp } from '../clock.ts';
-import { readConfigText } from '../config/load-config.ts';
+import { configFileOf, readConfigText } from '../config/load-config.ts';
 import { portableConfig, printConfig } from '../config/portable-config.ts';
 import {
   type ReadableSecret,
   readableSecrets,
   secretIn,
+  secretsBeside,
   withoutSecrets,
 } from '../config/readable-secrets.ts';
 import { checkConfig } from '../engine/configuration.ts';
@@ -25,6 +26,8 @@ import { PROGRAM } from '../engine/version.ts';
 import { fromErrno, PhdError } from '../errors.ts';
 import type { Places } from '../model/config.ts';
 import type { Queue } from '../queue/queue.ts';
+import { vmdksFile } from '../replication/vmdks-file.ts';
+import { wordsIn } from './vmdks-words.ts';
 
 /** Of each log its end. */
 const LOG_BYTES = 1024 * 1024;
@@ -61,12 +64,23 @@ export async function writeSupportBundle(source: BundleSource, file: string): Pr
     () => false,
   );
   if (isThere) throw new PhdError('EXISTS', `${file} is there already: give another name`);
-  const { context, env, clock } = source;
-  const secrets = context === null ? [] : await readableSecrets(context.config, env);
+  const { clock } = source;
+  const secrets = await secretsOf(source);
   const texts = await textsOf(source);
   const entries = texts.map(([name, text]): [string, string] => [name, cleaned(name, text, secrets)]);
   await writeTar(file, entries, clock.now());
   return { file, entries: entries.map(([name]) => name) };
+}
+
+/** All that can be read now; those of a phd.yaml that is broken, as far as they can be found. */
+async function secretsOf({ places, context, env }: BundleSource): Promise<ReadableSecret[]> {
+  const vmdks = await readFile(vmdksFile(places), 'utf8').catch(() => '');
+  const file = configFileOf(places);
+  const configured =
+    context === null
+      ? await secretsBeside(file, await readFile(file, 'utf8').catch(() => ''))
+      : await readableSecrets(context.config, env);
+  return [...configured, ...wordsIn(vmdks)];
 }
 
 async function textsOf({ places, context, queue, env }: BundleSource): Promise<[string, string][]> {

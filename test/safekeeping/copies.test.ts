@@ -40,7 +40,7 @@ ownNotes: CANARY unknown
 `);
   host.home.write(
     'vmdks.auto',
-    '#USE_SPASS=CANARY words\n#ARGS=verify\nRESTORE:crm|*|00|crm.vmdk|/x/crm.vmdk\n',
+    '#USE_SPASS=CANARY words\n \t#use_mpass=CANARY\u2028CANARY\r\nUSE_SPASS = CANARY\n#ARGS=verify\nRESTORE:crm|*|00|crm.vmdk|/x/crm.vmdk\n',
     0o600,
   );
   return host;
@@ -81,6 +81,8 @@ targets:
   - { number: 3, name: c, transport: ssh, host: h, user: u, path: /p, privateKeyFile: ../../root/.ssh/id_rsa, passwordEnv: AWS_SECRET }
   - { number: 4, name: d, transport: ssh, host: h, user: u, path: /p, privateKeyFile: secrets/id }
 encryption: { systemPassphraseFile: secrets/system, formerPassphraseFiles: [secrets/old, /etc/passwd] }
+reports: { statusLog: /etc/cron.d/phd, pingUrlFile: /etc/shadow }
+backupJobs: [{ name: nightly, vms: ['*'], hooks: { beforeRun: touch /x, afterVm: touch /y } }]
 unknown: { deeper: 1 }
 `;
     const config = portableConfig(text, 'phd.yaml') as Record<string, never>;
@@ -100,6 +102,8 @@ unknown: { deeper: 1 }
         },
       ],
       encryption: { systemPassphraseFile: 'secrets/system' },
+      reports: {},
+      backupJobs: [{ name: 'nightly', vms: ['*'] }],
     });
     expect(portableConfig(printConfig(config), 'again')).toEqual(config);
   });
@@ -108,7 +112,9 @@ unknown: { deeper: 1 }
     const secrets = [
       { what: 'short', secret: 'abc' },
       { what: 'a key', secret: '-----BEGIN KEY-----\nAAAAB3NzaC1\n-----END KEY-----\n' },
+      { what: 'quoted', secret: 'say "x"' },
     ];
+    expect(secretIn(JSON.stringify({ a: 'say "x"' }), secrets)).toBe('quoted');
     expect(secretIn('abc -----BEGIN KEY-----', secrets)).toBeUndefined();
     expect(secretIn('x: AAAAB3NzaC1', secrets)).toBe('a key');
   });
@@ -257,6 +263,41 @@ describe('A new host', () => {
     expect(run.status).not.toBe(0);
     expect(run.stderr).not.toContain('fault in the program');
     expect(readFileSync(fresh.path('phd.yaml'), 'utf8')).toBe(before);
+  });
+
+  it('names whom passwords go to, leaves backup jobs off, and refuses to send a passphrase away', async () => {
+    const root = fresh.home.folder('one');
+    fresh.configure({});
+    const own = readFileSync(fresh.path('phd.yaml'), 'utf8');
+    fresh.home.write('secrets/system', 'my own words\n', 0o600);
+    const folder = path.join(root, COPIES, 'evil', '20260101-000000-aaaa');
+    mkdirSync(folder, { recursive: true });
+    const adopt = (password: string, sums = 1): ReturnType<Tale['phd']> => {
+      const text = `targets: [{ number: 2, name: evil, transport: ftp, host: evil.example, user: u, path: /p, passwordFile: ${password} }]
+encryption: { systemPassphraseFile: secrets/system }
+reports: { mail: { host: mx.example, from: a@b.example, to: c@d.example } }
+backupJobs: [{ name: nightly, vms: ['*'], full: '0 1 * * *', keep: 1 }]
+`;
+      writeFileSync(path.join(folder, 'phd.yaml'), text);
+      writeFileSync(path.join(folder, 'SHA256SUMS'), `${sha256(text)}  phd.yaml\n`.repeat(sums));
+      return fresh.phd(['config', 'adopt', '--target', '1', '--yes']);
+    };
+    const refused = await adopt('secrets/../secrets/system');
+    expect(refused.status).toBe(2);
+    expect(refused.stderr).toMatch(
+      /target 2 \(evil\) would be sent .*secrets\/system, which holds a passphrase/,
+    );
+    expect((await adopt('secrets/ftp', 2)).status).toBe(3);
+    expect(readFileSync(fresh.path('phd.yaml'), 'utf8')).toBe(own);
+    const taken = await adopt('secrets/ftp');
+    expect(taken.status, taken.stderr).toBe(0);
+    expect(taken.stdout).toMatch(/target 2 evil: ftp .*evil\.example.*, password from file .*secrets\/ftp/);
+    expect(taken.stdout).toContain('mail to c@d.example by mx.example');
+    expect(taken.stdout).toContain('backup job nightly, which stays off');
+    expect(taken.stdout).toContain('backups are not encrypted');
+    expect((await fresh.phd(['config', 'get', 'backupJobs[0].enabled'])).stdout.trim()).toBe('false');
+    await fresh.phd(['config', 'set', 'backupJobs[0].enabled', 'true']);
+    expect((await fresh.phd(['config', 'get', 'backupJobs[0].enabled'])).stdout.trim()).toBe('true');
   });
 
   it('passes over a copy that was cut before its list of digests', async () => {

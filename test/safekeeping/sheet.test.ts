@@ -99,7 +99,12 @@ describe('phd support-bundle', () => {
 
   it('is made with a phd.yaml that is broken, too', async () => {
     const host = new Tale();
-    host.home.writeConfig('targets: 7\n');
+    host.home.write('secrets/one', 'CANARY-beside\n', 0o600);
+    host.home.write('elsewhere', 'CANARY-named\n', 0o600);
+    host.home.write('vmdks.auto', '#USE_SPASS=CANARY words\n', 0o600);
+    host.home.writeConfig('targets: 7\nencryption: { systemPassphraseFile: "elsewhere" }\n');
+    mkdirSync(host.path('log'), { recursive: true });
+    writeFileSync(host.path('log', 'phd.log'), 'CANARY-beside, CANARY-named, CANARY words\n');
     const run = await host.phd(['support-bundle', host.path('b.tar.gz')]);
     expect(run.status, run.stderr).toBe(0);
     expect(run.stderr).toContain('phd.yaml:1');
@@ -109,6 +114,9 @@ describe('phd support-bundle', () => {
       'phd-support/configuration-faults.txt',
     ]);
     expect(faults.toString()).toContain('phd.yaml:1');
+    const all = execFileSync('tar', ['-xzOf', host.path('b.tar.gz')]).toString();
+    expect(all).not.toContain('CANARY');
+    expect(all).toContain('***, ***, ***\n');
     host.remove();
   });
 });
