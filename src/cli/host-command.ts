@@ -28,20 +28,6 @@ const SETTINGS: Setting[] = [
     help: 'of device: block devices, /dev/sda',
     kind: 'list',
   },
-  {
-    flag: 'timeout-seconds',
-    key: 'timeoutSeconds',
-    value: '<n>',
-    help: 'silence after which a line counts as dead (30)',
-    kind: 'number',
-  },
-  {
-    flag: 'legacy-algorithms',
-    key: 'legacyAlgorithms',
-    value: '<bool>',
-    help: 'weak ciphers of old hosts: true or false (false)',
-    kind: 'switch',
-  },
 ];
 
 const EXAMPLES = `

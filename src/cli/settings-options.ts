@@ -71,6 +71,27 @@ export const ACCESS_SETTINGS: readonly Setting[] = [
     help: 'OpenSSH form; accepted keys go there (known_hosts)',
     kind: 'text',
   },
+  {
+    flag: 'tls-pin',
+    key: 'tlsPin',
+    value: '<sha256>',
+    help: 'SHA-256 of the one certificate accepted',
+    kind: 'text',
+  },
+  {
+    flag: 'timeout-seconds',
+    key: 'timeoutSeconds',
+    value: '<n>',
+    help: 'silence after which a line counts as dead (30)',
+    kind: 'number',
+  },
+  {
+    flag: 'legacy-algorithms',
+    key: 'legacyAlgorithms',
+    value: '<bool>',
+    help: 'weak ciphers of old hosts: true or false (false)',
+    kind: 'switch',
+  },
 ];
 
 export function addSettings(command: Command, settings: readonly Setting[]): void {

@@ -25,13 +25,6 @@ const SETTINGS: Setting[] = [
   ...ACCESS_SETTINGS,
   { flag: 'tls', key: 'tls', value: '<tls>', help: 'of ftp: none or explicit (none)', kind: 'text' },
   {
-    flag: 'tls-pin',
-    key: 'tlsPin',
-    value: '<sha256>',
-    help: 'SHA-256 of the one certificate accepted',
-    kind: 'text',
-  },
-  {
     flag: 'max-connections',
     key: 'maxConnections',
     value: '<n>',
@@ -46,13 +39,6 @@ const SETTINGS: Setting[] = [
     kind: 'number',
   },
   {
-    flag: 'timeout-seconds',
-    key: 'timeoutSeconds',
-    value: '<n>',
-    help: 'silence after which a line counts as dead (30)',
-    kind: 'number',
-  },
-  {
     flag: 'read-back',
     key: 'readBack',
     value: '<part>',
@@ -60,13 +46,6 @@ const SETTINGS: Setting[] = [
     kind: 'text',
   },
   { flag: 'read-only', key: 'readOnly', value: '<bool>', help: 'true or false (false)', kind: 'switch' },
-  {
-    flag: 'legacy-algorithms',
-    key: 'legacyAlgorithms',
-    value: '<bool>',
-    help: 'weak ciphers of old hosts: true or false (false)',
-    kind: 'switch',
-  },
 ];
 
 const EXAMPLES = `

@@ -19,30 +19,38 @@ const fingerprint = z
   .transform((value) => value.replaceAll(':', '').toLowerCase())
   .pipe(z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hex digits'));
 
+const secretKeys = <Name extends string>(name: Name) =>
+  ({
+    [`${name}File`]: text.optional(),
+    [`${name}Env`]: text.optional(),
+    [`${name}Command`]: text.optional(),
+  }) as Record<`${Name}${'File' | 'Env' | 'Command'}`, z.ZodOptional<z.ZodString>>;
+
+/** How a machine is reached, logged in to, and known again. */
+const access = {
+  host: plainText.optional(),
+  port: wholeNumber(1, 65_535).optional(),
+  user: plainText.optional(),
+  ...secretKeys('password'),
+  privateKeyFile: text.optional(),
+  ...secretKeys('privateKeyPassphrase'),
+  knownHostsFile: text.optional(),
+  tlsPin: fingerprint.optional(),
+  legacyAlgorithms: z.boolean().default(false),
+  timeoutSeconds: wholeNumber(1, 3600).default(30),
+};
+
 const target = z
   .looseObject({
     number: wholeNumber(1, 9999),
     name: plainText,
     transport: z.enum(['vmfs', 'ftp', 'ssh']),
     path: z.string().regex(/^[^\p{Cc}]*$/u, 'expected a path without control characters'),
-    host: plainText.optional(),
-    port: wholeNumber(1, 65_535).optional(),
-    user: plainText.optional(),
-    passwordFile: text.optional(),
-    passwordEnv: text.optional(),
-    passwordCommand: text.optional(),
-    privateKeyFile: text.optional(),
-    privateKeyPassphraseFile: text.optional(),
-    privateKeyPassphraseEnv: text.optional(),
-    privateKeyPassphraseCommand: text.optional(),
-    knownHostsFile: text.optional(),
+    ...access,
     tls: z.enum(['none', 'explicit']).default('none'),
-    tlsPin: fingerprint.optional(),
-    legacyAlgorithms: z.boolean().default(false),
     maxConnections: wholeNumber(1, 32).optional(),
     bandwidthLimitBytesPerSecond: wholeNumber(1024, Number.MAX_SAFE_INTEGER).optional(),
     readOnly: z.boolean().default(false),
-    timeoutSeconds: wholeNumber(1, 3600).default(30),
     readBack: z.enum(['tail', 'all']).default('tail'),
   })
   .superRefine((value, context) => {
@@ -63,20 +71,7 @@ const host = z
     /** Stands before the slash of `HOST/VM`. */
     name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'expected letters, digits, dots and dashes'),
     type: z.enum(HOST_TYPES),
-    host: plainText.optional(),
-    port: wholeNumber(1, 65_535).optional(),
-    user: plainText.optional(),
-    passwordFile: text.optional(),
-    passwordEnv: text.optional(),
-    passwordCommand: text.optional(),
-    privateKeyFile: text.optional(),
-    privateKeyPassphraseFile: text.optional(),
-    privateKeyPassphraseEnv: text.optional(),
-    privateKeyPassphraseCommand: text.optional(),
-    knownHostsFile: text.optional(),
-    tlsPin: fingerprint.optional(),
-    legacyAlgorithms: z.boolean().default(false),
-    timeoutSeconds: wholeNumber(1, 3600).default(30),
+    ...access,
     devices: z.array(z.string().regex(/^\/[^\p{Cc}]*$/u, 'expected an absolute path')).default([]),
   })
   .superRefine((value, context) => {
@@ -86,12 +81,6 @@ const host = z
     if (value.host !== undefined && value.user === undefined) need('user', 'expected the name of a user');
     if (value.type === 'device' && value.devices.length === 0) need('devices', 'expected a list of devices');
   });
-
-const secretKeys = (name: string) => ({
-  [`${name}File`]: text.optional(),
-  [`${name}Env`]: text.optional(),
-  [`${name}Command`]: text.optional(),
-});
 
 const shellCommand = z.string().min(1).max(4096).optional();
 const keepCount = wholeNumber(0, 99_999).default(0);
