@@ -8,8 +8,10 @@ import { createHash } from 'node:crypto';
 import path from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseVmx, vmxDisks, vmxUuid } from '../../src/datastore/vmx.ts';
 import { parseFacts } from '../../src/hosts/device/device-facts.ts';
-import { DeviceHost, diskName, openDeviceHost } from '../../src/hosts/device/device-host.ts';
+import { DeviceHost, diskName, openDeviceHost, scsiIdOf } from '../../src/hosts/device/device-host.ts';
+import { deviceVmx, familyOf } from '../../src/hosts/device/device-vmx.ts';
 import type { Machine } from '../../src/hosts/device/machine.ts';
 import { contentOf, readPartitionTable } from '../../src/hosts/device/partition-table.ts';
 import type { FrozenVm, HostVm } from '../../src/hosts/host.ts';
@@ -404,5 +406,55 @@ describe('A partition table', () => {
   it('is not looked for in what is a file system itself', () => {
     expect(contentOf(Buffer.alloc(0))).toBeNull();
     fc.assert(fc.property(fc.uint8Array({ maxLength: 5000 }), (bytes) => void contentOf(Buffer.from(bytes))));
+  });
+});
+
+describe('The VMX of a machine', () => {
+  it('is read as it was meant, whatever the machine is called', () => {
+    fc.assert(
+      fc.property(
+        fc.string({ unit: 'grapheme', minLength: 1 }),
+        fc.uniqueArray(fc.nat(59), { maxLength: 9 }),
+        (name, slots) => {
+          const disks = slots.map((at) => ({ scsiId: scsiIdOf(at), name: `disk${at}.vmdk` }));
+          const text = deviceVmx({
+            name,
+            uuid: '6f7ed9b1-e125-5d32-9cd3-d5ddd0bc8c90',
+            family: 'windows',
+            isEfi: true,
+            memoryMib: 999_999,
+            cpus: 64,
+            disks,
+          });
+          const vmx = parseVmx(Buffer.from(text), 'box.vmx');
+          expect(vmx.values.get('displayname')).toBe(name);
+          expect(vmxUuid(vmx.values.get('uuid.bios'))).toBe('6f7ed9b1-e125-5d32-9cd3-d5ddd0bc8c90');
+          expect([vmx.values.get('firmware'), vmx.duplicates]).toEqual(['efi', []]);
+          const read = vmxDisks(vmx).map(({ scsiId, fileName }) => `${scsiId} ${fileName}`);
+          expect(read.sort()).toEqual(disks.map(({ scsiId, name: disk }) => `${scsiId} ${disk}`).sort());
+        },
+      ),
+      { numRuns: 50 },
+    );
+  });
+
+  it('guesses the guest by the partitions of all devices', () => {
+    const of = (...parts: [string, string | null][]) => ({
+      kind: 'gpt' as const,
+      isEfi: false,
+      notices: [],
+      partitions: parts.map(([type, content], at) => ({
+        number: at + 1,
+        startBytes: 0,
+        sizeBytes: 1,
+        type,
+        content,
+      })),
+    });
+    expect(familyOf([of(['efi system', 'vfat'], ['windows data', 'ntfs'])])).toBe('windows');
+    expect(familyOf([of(['windows data', 'ext4'])])).toBe('linux');
+    expect(familyOf([of(['0x8e', 'LVM'])])).toBe('linux');
+    expect(familyOf([of(['freebsd', null])])).toBe('freebsd');
+    expect(familyOf([of()])).toBe('other');
   });
 });

@@ -20,6 +20,8 @@ import { type PartitionTable, readPartitionTable } from './partition-table.ts';
 const HOOK_TIMEOUT_MS = 15 * 60_000;
 /** Disks of one controller, its own unit 7 left out. */
 const UNITS = 15;
+/** A VM has four controllers. */
+const MOST_DISKS = 4 * UNITS;
 
 /** What is known of a device of phd.yaml, or why nothing is. */
 export type SurveyedDevice = { path: string } & (
@@ -151,6 +153,11 @@ export class DeviceHost implements Host {
     for (const [at, path] of config.devices.entries()) {
       const disk = diskName(config.devices, at);
       try {
+        if (at >= MOST_DISKS)
+          throw new PhdError(
+            'SOURCE_UNSUPPORTED',
+            `${path}: a VM has at most ${MOST_DISKS} disks: make two hosts of it`,
+          );
         const looked = await this.#look(path, signal);
         if (config.host === null) await addOpeners(looked.facts, onWarning);
         requireAtRest(looked.facts, this.#machine, assumeOff, onWarning);
@@ -263,7 +270,7 @@ export function diskName(devices: readonly string[], at: number): string {
 }
 
 /** Controller and unit digits of the n-th device; unit 7 is the controller's own. */
-function scsiIdOf(at: number): string {
+export function scsiIdOf(at: number): string {
   const unit = at % UNITS;
   return `${Math.floor(at / UNITS)}${unit < 7 ? unit : unit + 1}`;
 }

@@ -36,10 +36,8 @@ export function familyOf(tables: readonly PartitionTable[]): GuestFamily {
   const partitions = tables.flatMap((table) => table.partitions);
   const has = (test: (words: string) => boolean): boolean =>
     partitions.some(({ type, content }) => test(`${type} ${content ?? ''}`));
-  if (has((words) => /ntfs|windows/.test(words) && !/linux|ext|xfs|btrfs/.test(words))) {
-    // Linux on a GPT may use the type of Windows data.
-    if (has((words) => /ntfs|windows re/.test(words))) return 'windows';
-  }
+  // Linux on a GPT may use the type of Windows data: that alone tells nothing.
+  if (has((words) => /ntfs|windows re/.test(words) && !/ext[234]|xfs|btrfs/.test(words))) return 'windows';
   if (has((words) => /linux|ext[234]|xfs|btrfs|lvm|luks/i.test(words))) return 'linux';
   return has((words) => /freebsd/.test(words)) ? 'freebsd' : 'other';
 }
