@@ -157,7 +157,7 @@ class Freeze {
         if (failure.code === 'TARGET_UNREACHABLE' && attempt < RELEASE_ATTEMPTS) continue;
         throw new PhdError(
           failure.code,
-          `${failure.message}: a snapshot of ${shownName(this.#vm.name)} may still stand; the next backup of it, or phd host check ${this.#host.config.name}, removes it`,
+          `${failure.message}: a snapshot of ${shownName(this.#vm.name)} may still stand: the next backup of it removes it, phd host check ${this.#host.config.name} shows it`,
           { cause: failure },
         );
       }

@@ -84,13 +84,17 @@ export class EsxShell {
     this.#line = null;
   }
 
+  /** One line for all who ask at once: whoever finds it dead first opens the next. */
   async #open(): Promise<HostLine> {
+    const current = this.#line;
+    const line = await current?.catch(() => undefined);
+    if (line?.usable) return line;
     if (this.#isClosed)
       throw new PhdError('TARGET_UNREACHABLE', `host ${this.config.name}: the connection was closed`);
-    const line = await this.#line?.catch(() => undefined);
-    if (line?.usable) return line;
-    line?.close();
-    this.#line = HostLine.open(this.config, this.#access);
+    if (this.#line === current || this.#line === null) {
+      line?.close();
+      this.#line = HostLine.open(this.config, this.#access);
+    }
     return await this.#line;
   }
 

@@ -182,6 +182,11 @@ export class SimulatedEsx {
     this.own();
   }
 
+  /** From now on only keys that were set up by commands let in. */
+  forgetFirstKey(): void {
+    writeFileSync(path.join(path.dirname(this.#root), 'authorized'), '');
+  }
+
   /** Still to come; `cut` is taken away when it happens. */
   isFault(name: string): boolean {
     return existsSync(this.path('sim', 'faults', name));
@@ -243,7 +248,7 @@ export async function startSimulatedEsx({ python = false }: SimulatedEsxOptions 
     `Port ${port}`,
     'ListenAddress 127.0.0.1',
     `HostKey ${at('host_key')}`,
-    `AuthorizedKeysFile ${at('authorized')}`,
+    `AuthorizedKeysFile ${at('authorized')} ${root}/etc/ssh/keys-%u/authorized_keys`,
     'ChrootDirectory /mnt',
     'StrictModes no',
     'UsePAM no',
@@ -267,7 +272,17 @@ export async function startSimulatedEsx({ python = false }: SimulatedEsxOptions 
 }
 
 function makeRoot(root: string, busybox: string, python: boolean): void {
-  for (const folder of ['bin', 'dev', 'etc', 'tmp', 'pyroot', 'sim/vms', 'sim/faults', 'sim/overlays'])
+  for (const folder of [
+    'bin',
+    'sbin',
+    'dev',
+    'etc/ssh',
+    'tmp',
+    'pyroot',
+    'sim/vms',
+    'sim/faults',
+    'sim/overlays',
+  ])
     mkdirSync(path.join(root, folder), { recursive: true });
   mkdirSync(path.join(root, 'vmfs', 'volumes', STORE_UUID), { recursive: true });
   symlinkSync(STORE_UUID, path.join(root, 'vmfs', 'volumes', 'datastore1'));
@@ -282,9 +297,17 @@ function makeRoot(root: string, busybox: string, python: boolean): void {
     cpSync(path.join(HERE, 'bin', name), file);
     chmodSync(file, 0o755);
   }
+  writeFileSync(
+    path.join(root, 'sbin', 'auto-backup.sh'),
+    '#!/bin/busybox ash\n. /sim/lib.sh\nstep auto-backup\n',
+    {
+      mode: 0o755,
+    },
+  );
   for (const device of ['null', 'zero', 'urandom'])
     execFileSync('cp', ['-a', `/dev/${device}`, path.join(root, 'dev', device)]);
   chmodSync(path.join(root, 'tmp'), 0o1777);
   writeFileSync(path.join(root, 'sim', 'log'), '');
-  execFileSync('chown', ['-R', `${TEST_UID}:${TEST_UID}`, path.join(root, 'vmfs'), path.join(root, 'sim')]);
+  const own = ['vmfs', 'sim', 'etc/ssh'].map((name) => path.join(root, name));
+  execFileSync('chown', ['-R', `${TEST_UID}:${TEST_UID}`, ...own]);
 }
