@@ -5,6 +5,7 @@
  */
 import { execFile, execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -223,6 +224,27 @@ describe.runIf(hasLoopDevices())('A device', () => {
     } finally {
       disk.detach();
     }
+  });
+
+  it('is read between the commands before and after, the latter once whatever happened', async () => {
+    const host = new DeviceHost(
+      configOf([device.path]),
+      new ShellMachine(['/bin/sh', '-c'], process.env.PATH ?? ''),
+    );
+    const log = home.write('hooks', '');
+    const said: string[] = [];
+    const hooks = { postThaw: `echo after >>${log}`, onWarning: (line: string) => said.push(line) };
+    const frozen = await host.freeze(VM, { ...hooks, preFreeze: `echo before $PHD_VM >>${log}; echo words` });
+    expect(readFileSync(log, 'utf8')).toBe('before box\n');
+    await frozen.release();
+    await frozen.release();
+    expect(readFileSync(log, 'utf8')).toBe('before box\nafter\n');
+    expect(said.join()).toContain('words');
+    await expect(host.freeze(VM, { ...hooks, preFreeze: 'exit 7' })).rejects.toMatchObject({
+      code: 'PROGRAM_MISSING',
+      message: expect.stringContaining('status 7'),
+    });
+    expect(readFileSync(log, 'utf8')).toBe('before box\nafter\nafter\n');
   });
 
   it('that vanishes is no device full of zeros', async () => {
