@@ -269,7 +269,13 @@ class JobRun {
     const source = selected.vm.source;
     return {
       ...source,
-      ...('host' in source && config.quiesce ? { quiesce: true } : {}),
+      ...('host' in source
+        ? {
+            ...(config.quiesce ? { quiesce: true } : {}),
+            ...given('preFreeze', hooks.preFreeze),
+            ...given('postThaw', hooks.postThaw),
+          }
+        : {}),
       mode: this.#options.mode === 'full' ? 'full' : 'auto',
       ...given('target', targetNumber),
       ...given('codec', config.codec),

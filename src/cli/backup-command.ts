@@ -20,6 +20,8 @@ interface Words {
   image?: string[];
   assumeOff?: boolean;
   quiesce?: boolean;
+  preFreeze?: string;
+  postThaw?: string;
   job?: string;
   due?: boolean;
   background?: boolean;
@@ -27,7 +29,7 @@ interface Words {
 }
 
 /** How all VMs of one command are backed up. */
-type How = Omit<BackupRequest, 'folder'> & Pick<HostBackupRequest, 'quiesce'>;
+type How = Omit<BackupRequest, 'folder'> & Pick<HostBackupRequest, 'quiesce' | 'preFreeze' | 'postThaw'>;
 type Source = BackupRequest | HostBackupRequest;
 
 const EXAMPLES = `
@@ -68,6 +70,8 @@ export function registerBackup(program: Command, cli: Cli): void {
     .option('--job <NAME>', 'run this backup job of phd.yaml now: DELTAs, with --full FULLs')
     .option('--due', 'run the backup jobs that are due, as the daemon does')
     .option('--quiesce', 'ask the guests of hosts to flush their file systems first')
+    .option('--pre-freeze <COMMAND>', 'of hosts: run here just before the snapshot; its status decides')
+    .option('--post-thaw <COMMAND>', 'of hosts: run here as soon as the snapshot stands or has failed')
     .option('--background', 'queue it, one job for each VM, for phd daemon: see phd jobs')
     .option('--json', 'JSON lines')
     .addHelpText('after', EXAMPLES)
@@ -126,12 +130,23 @@ async function runJobs(cli: Cli, names: readonly string[], words: Words): Promis
 }
 
 /** `HOST/VM` where phd.yaml names that host, else a folder. */
-function sourceNamed({ config }: EngineContext, name: string, { quiesce, ...how }: How): Source {
+function sourceNamed(
+  { config }: EngineContext,
+  name: string,
+  { quiesce, preFreeze, postThaw, ...how }: How,
+): Source {
   const [, host = '', vm = ''] = /^([^/]+)\/(.+)$/s.exec(name) ?? [];
   if (config.hosts.some((one) => one.name === host)) {
     const { images, ...rest } = how;
     if (images !== undefined) throw new PhdError('USAGE', '--image goes with VM folders, not with hosts');
-    return { ...rest, host, vm, ...(quiesce === undefined ? {} : { quiesce }) };
+    return {
+      ...rest,
+      host,
+      vm,
+      ...(quiesce === undefined ? {} : { quiesce }),
+      ...(preFreeze === undefined ? {} : { preFreeze }),
+      ...(postThaw === undefined ? {} : { postThaw }),
+    };
   }
   return { ...how, folder: name };
 }
@@ -170,6 +185,8 @@ function requestOf(words: Words): How {
     ...(words.encrypt === undefined ? {} : { encrypt: words.encrypt }),
     ...(words.image === undefined ? {} : { images: words.image }),
     ...(words.quiesce === undefined ? {} : { quiesce: words.quiesce }),
+    ...(words.preFreeze === undefined ? {} : { preFreeze: words.preFreeze }),
+    ...(words.postThaw === undefined ? {} : { postThaw: words.postThaw }),
     assumeOff: words.assumeOff ?? false,
   };
 }

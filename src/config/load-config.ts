@@ -298,6 +298,8 @@ function backupJobOf(one: BackupJobText, hosts: readonly HostText[], folder: str
       afterRun: hooks.afterRun ?? null,
       beforeVm: hooks.beforeVm ?? null,
       afterVm: hooks.afterVm ?? null,
+      preFreeze: hooks.preFreeze ?? null,
+      postThaw: hooks.postThaw ?? null,
       timeoutMs: hooks.timeoutSeconds * 1000,
     },
     atOnce: one.atOnce,

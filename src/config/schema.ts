@@ -108,6 +108,8 @@ const backupJob = z.looseObject({
       afterRun: shellCommand,
       beforeVm: shellCommand,
       afterVm: shellCommand,
+      preFreeze: shellCommand,
+      postThaw: shellCommand,
       timeoutSeconds: wholeNumber(1, 86_400).default(300),
     })
     .prefault({}),

@@ -91,6 +91,9 @@ export interface JobHooks {
   afterRun: string | null;
   beforeVm: string | null;
   afterVm: string | null;
+  /** Of VMs of hosts: just before the snapshot, and as soon as it stands or has failed. */
+  preFreeze: string | null;
+  postThaw: string | null;
   timeoutMs: number;
 }
 
