@@ -28,6 +28,7 @@ const EXAMPLES = `
 Examples:
   phd verify 1:FOLDER/FILE                              as phd list names it
   phd verify --target 1 --newest --older-than 30
+  phd verify --target 1 --older-than 2026-11-20
   phd verify --plan --dry-run
   phd verify --disk /srv/restored/a-flat.vmdk --against 1:FOLDER/FILE`;
 
@@ -41,7 +42,7 @@ export function registerVerify(program: Command, cli: Cli): void {
     .argument('[ARCHIVE...]', 'path of a file, or N:folder/file on target N')
     .option('--target <N>', 'all archives of this target')
     .option('--newest', 'of the target only the newest of each disk')
-    .option('--older-than <DAYS>', 'of the target only those not verified for so many days')
+    .option('--older-than <D>', 'of the target only those not verified since this date, or for so many days')
     .option('--disk <FLAT>', 'verify this disk')
     .option('--against <ARCHIVE>', 'with --disk: what it must be')
     .option('--full <ARCHIVE>', 'with --disk: the FULL to use')
@@ -169,23 +170,32 @@ async function showPlan(cli: Cli, context: EngineContext, isJson: boolean): Prom
 /** Archives of a target from the index, oldest verified first. */
 async function archivesOf(context: EngineContext, words: Words): Promise<string[]> {
   const { archivesToVerify } = await import('../engine/verify-choice.ts');
-  return await archivesToVerify(context, choiceOf(words));
+  return await archivesToVerify(context, await choiceOf(words));
 }
 
-function choiceOf(words: Words): VerifyChoice {
-  const days = words.olderThan === undefined ? 0 : parseWhole(words.olderThan, '--older-than', 0, 36_500);
+async function choiceOf(words: Words): Promise<VerifyChoice> {
   return {
     target: parseWhole(words.target as string, '--target', 1, 9999),
     newest: words.newest ?? false,
-    olderThanDays: words.olderThan === undefined ? null : days,
+    ...(await ageOf(words.olderThan)),
   };
+}
+
+/** A date counts from its first minute, local time. */
+async function ageOf(
+  text: string | undefined,
+): Promise<Pick<VerifyChoice, 'olderThanDays' | 'verifiedBefore'>> {
+  if (text === undefined) return { olderThanDays: null };
+  if (!text.includes('-')) return { olderThanDays: parseWhole(text, '--older-than', 0, 36_500) };
+  const { firstMomentOf } = await import('../engine/list-archives.ts');
+  return { olderThanDays: null, verifiedBefore: firstMomentOf(text).toISOString() };
 }
 
 /** What a target holds is looked up when the job runs. */
 async function queueVerify(cli: Cli, archives: readonly string[], words: Words): Promise<void> {
   await cli.withContext(async (context) => {
     const { requireTargets } = await import('../engine/request-check.ts');
-    requireTargets(context, [words.target === undefined ? undefined : choiceOf(words).target]);
+    requireTargets(context, [words.target === undefined ? undefined : (await choiceOf(words)).target]);
     const { archiveRef } = await import('../engine/choose-run.ts');
     for (const one of [...archives, words.against, words.full])
       if (one !== undefined) await archiveRef(context, one);
@@ -201,7 +211,7 @@ async function queueVerify(cli: Cli, archives: readonly string[], words: Words):
         }
       : words.target === undefined
         ? { archives: archives.map(queuedArchive) }
-        : choiceOf(words);
+        : await choiceOf(words);
   await queueJobs(cli, 'verify', [request], words.json ?? false);
 }
 

@@ -3,6 +3,7 @@ import type { ArchiveCursor, ArchiveFilter } from '../../db/archive-filter.ts';
 import type { ArchiveHeader, ArchiveRow } from '../../db/archive-rows.ts';
 import type { VerifyOutcome } from '../../db/jobs-db.ts';
 import { listedName } from '../archive/names.ts';
+import { dateOfStamp } from '../clock.ts';
 import { PhdError } from '../errors.ts';
 import type { Stamp, Transport } from '../model/archive.ts';
 import { nearNames } from '../model/near-names.ts';
@@ -68,6 +69,12 @@ export function parseDateRange(text: string): { from: Stamp; to: Stamp } {
 export function lastStampOf(date: string): Stamp {
   const checked = checkDate(date);
   return checked.length === 10 ? `${checked}T23:59` : checked;
+}
+
+/** The moment, local time, at which a date or a stamp begins. Throws USAGE if it is neither. */
+export function firstMomentOf(date: string): Date {
+  const checked = checkDate(date);
+  return dateOfStamp(checked.length === 10 ? `${checked}T00:00` : checked);
 }
 
 /** The same filter in the terms of the index. */

@@ -12,6 +12,8 @@ export interface VerifyChoice {
   newest: boolean;
   /** Only what was not verified for so many days; null: all. */
   olderThanDays: number | null;
+  /** Only what was not verified since this moment (UTC, ISO 8601); goes before the days. */
+  verifiedBefore?: string | undefined;
 }
 
 /** `N:folder/file` of each. Re-indexes if the index is old; throws what listing the target throws. */
@@ -30,8 +32,7 @@ export interface DueArchive {
 export async function dueArchives(context: EngineContext, choice: VerifyChoice): Promise<DueArchive[]> {
   for (const { error } of await indexTargets(context, { targets: [choice.target], scope: 'old' }))
     if (error) throw error;
-  const limitMs =
-    choice.olderThanDays === null ? null : context.clock.now().getTime() - choice.olderThanDays * DAY_MS;
+  const limitMs = limitOf(choice, context.clock.now());
   const seenDisks = new Map<string, string>();
   const chosen: DueArchive[] = [];
   for (const row of [...walkArchives(context, { targets: [choice.target] })].flat()) {
@@ -45,6 +46,12 @@ export async function dueArchives(context: EngineContext, choice: VerifyChoice):
     chosen.push({ archive: `${row.targetNumber}:${row.folder}/${row.file}`, verifiedAt: verifiedAt ?? '' });
   }
   return chosen.sort(byVerifiedAt);
+}
+
+/** Null: there is none. */
+function limitOf({ olderThanDays, verifiedBefore }: VerifyChoice, now: Date): number | null {
+  if (verifiedBefore !== undefined) return Date.parse(verifiedBefore);
+  return olderThanDays === null ? null : now.getTime() - olderThanDays * DAY_MS;
 }
 
 /** Longest ago first. */

@@ -89,7 +89,12 @@ const backupRequest = z.union([
 
 const verifyRequest = z.union([
   z.strictObject({ archives: z.array(archive).min(1) }),
-  z.strictObject({ target, newest: z.boolean(), olderThanDays: z.number().int().min(0).nullable() }),
+  z.strictObject({
+    target,
+    newest: z.boolean(),
+    olderThanDays: z.number().int().min(0).nullable(),
+    verifiedBefore: z.iso.datetime().optional(),
+  }),
   z.strictObject({ disk: absolute, against: archive, full: archive.optional() }),
 ]);
 

@@ -89,8 +89,14 @@ export async function keepCopies(
   const wanted = config.targets.filter(
     ({ number, readOnly }) => !readOnly && (targets === null || targets.includes(number)),
   );
-  if (wanted.some((target) => state[placeOf(target)]?.digest !== texts.digest))
-    await requireNoSecrets(texts, config, env);
+  const lacking = wanted.map(placeOf).filter((key) => state[key]?.digest !== texts.digest);
+  if (lacking.length > 0)
+    await requireNoSecrets(texts, config, env).catch(async (error: unknown) => {
+      for (const key of lacking)
+        state[key] = { digest: state[key]?.digest ?? null, failedAt: clock.now().toISOString() };
+      await writeState(places, config, state);
+      throw error;
+    });
   const results: CopyResult[] = [];
   for (const target of wanted) {
     const key = placeOf(target);
@@ -105,9 +111,7 @@ export async function keepCopies(
     };
     results.push({ targetNumber: target.number, error, isNew: error === null });
   }
-  const present = new Set(config.targets.map(placeOf));
-  const kept = Object.fromEntries(Object.entries(state).filter(([key]) => present.has(key)));
-  await writeClosedFile(fileOf(places), `${JSON.stringify(kept)}\n`);
+  await writeState(places, config, state);
   return results;
 }
 
@@ -149,6 +153,13 @@ export async function areCopiesDue(places: Places, now: Date): Promise<boolean> 
 
 function fileOf(places: Places): string {
   return path.join(places.stateDir, 'configuration-copies.json');
+}
+
+/** What is known of targets that are gone is dropped. */
+async function writeState(places: Places, config: Config, state: CopyState): Promise<void> {
+  const present = new Set(config.targets.map(placeOf));
+  const kept = Object.fromEntries(Object.entries(state).filter(([key]) => present.has(key)));
+  await writeClosedFile(fileOf(places), `${JSON.stringify(kept)}\n`);
 }
 
 async function readState(places: Places): Promise<CopyState> {

@@ -11,7 +11,7 @@ import { type ErrorCode, fromErrno, type PhdError, throwIfAborted } from '../err
 import type { JobSettings, VerifyPlanSettings } from '../model/config.ts';
 import type { JobKind, Submitter } from '../model/job.ts';
 import { foregroundWork } from '../queue/foreground.ts';
-import { requireUnlocked } from '../queue/gate.ts';
+import { locksHolding, requireUnlocked } from '../queue/gate.ts';
 import type { Queue } from '../queue/queue.ts';
 import { type PlanState, readPlanState, writePlanState } from './verify-plan-state.ts';
 
@@ -46,7 +46,8 @@ export async function isPlanDue(
   { verifyPlan: settings, jobs }: { verifyPlan: VerifyPlanSettings; jobs: JobSettings },
   now: Date,
 ): Promise<boolean> {
-  if (!settings.enabled || !isWithin(settings.window, now) || busyText(queue, jobs) !== null) return false;
+  if (!settings.enabled || !isWithin(settings.window, now)) return false;
+  if (locksHolding(queue.db, 'verify').length > 0 || busyText(queue, jobs) !== null) return false;
   const { nextLookAt } = await readPlanState(queue.places);
   const inMs = nextLookAt === null ? 0 : Date.parse(nextLookAt) - now.getTime();
   // A clock that was set back must not put the plan off for longer than it would wait anyway.

@@ -11,8 +11,10 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { choosePlaces } from '../../src/config/places.ts';
 import { portableConfig, printConfig } from '../../src/config/portable-config.ts';
 import { secretIn } from '../../src/config/readable-secrets.ts';
+import { areCopiesDue } from '../../src/safekeeping/copies.ts';
 import { startVsftpd } from '../support/servers/ftpd.ts';
 import type { RunningServer } from '../support/servers/own-namespace.ts';
 import { HOOK_TIMEOUT_MS, linesOf, MIB, only, sha256, Tale, until } from '../tales/tale.ts';
@@ -187,6 +189,10 @@ describe('Copies of the configuration', () => {
     expect(run.stderr).toContain('no copy is kept: the system passphrase stands in phd.yaml itself');
     expect(run.stderr).not.toContain('in-the-open');
     expect(readdirSync(host.path('one'))).toEqual([]);
+    const places = choosePlaces({ PHD_HOME: host.path() }, false);
+    const inMinutes = (minutes: number): Date => new Date(Date.now() + minutes * 60_000);
+    expect(await areCopiesDue(places, inMinutes(30))).toBe(false);
+    expect(await areCopiesDue(places, inMinutes(90))).toBe(true);
     host.remove();
   });
 

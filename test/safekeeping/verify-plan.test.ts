@@ -105,6 +105,16 @@ describe('The verify plan', () => {
     expect(first.end).toMatchObject({ goodCount: 4, failures: [], leftCount: 0, why: null });
     const rows = linesOf(await tale.phd(['list', '--json']));
     expect(rows.map(({ verifyResult }) => verifyResult)).toEqual(['good', 'good', 'good', 'good']);
+    for (const [age, count] of [
+      ['2020-01-01', 0],
+      ['2999-12-31T23:59', 4],
+    ] as const) {
+      const run = await tale.phd(['verify', '--target', '1', '--older-than', age, '--json']);
+      expect(linesOf(run, 'done')).toHaveLength(count);
+    }
+    const wrong = await tale.phd(['verify', '--target', '1', '--older-than', '2020-13-01']);
+    expect(wrong.status).toBe(2);
+    now = new Date();
     expect(await isDue()).toBe(false);
     now = new Date(now.getTime() + 29 * DAY_MS);
     expect(await isDue()).toBe(true);
@@ -143,6 +153,7 @@ describe('The verify plan', () => {
     expect(await isDue()).toBe(true);
     await inPlan(async (_context, queue) => void queue.removePending());
     await tale.phd(['locks', 'stop', '--restore']);
+    expect(await isDue()).toBe(false);
     await expect(runPlan()).rejects.toMatchObject({ code: 'LOCKED' });
     await tale.phd(['locks', 'clear', '--restore']);
     expect((await runPlan()).good).toHaveLength(4);
