@@ -245,7 +245,7 @@ describe('An ESX host', () => {
     'before vmsvc/snapshot.remove',
     'after vmsvc/snapshot.remove',
   ])('the line is cut %s: no snapshot of ours stays', async (step) => {
-    if (step.includes('tasklist')) old.setFault('slow');
+    if (/tasklist|after.*(create|remove)/.test(step)) old.setFault('slow');
     old.setFault('cut', step);
     const outcome = await backUp('old', 'web', { mode: 'full' }).then(
       ({ failed }) => failed[0]?.error,
@@ -254,6 +254,31 @@ describe('An ESX host', () => {
     expect(old.isFault('cut')).toBe(false);
     if (outcome) expect(outcome).toMatchObject({ code: 'TARGET_UNREACHABLE' });
     expect(old.snapshots(3)).toEqual([]);
+  });
+
+  it('the line is cut while the helper on the host reads, or the backup is cancelled: no snapshot of ours stays', async () => {
+    const host = await context.host('modern');
+    const vm = only((await host.listVms()).filter(({ id }) => id === '3'));
+    const frozen = await host.freeze(vm, { onWarning: () => undefined });
+    expect(modern.snapshots(3)).toHaveLength(1);
+    const reader = only(frozen.source.disks).reader;
+    await reader?.read(0, Buffer.alloc(BLOCK));
+    modern.setFault('cut', 'before vmsvc/getallvms');
+    await expect(host.listVms()).rejects.toMatchObject({ code: 'TARGET_UNREACHABLE' });
+    await expect(reader?.read(1, Buffer.alloc(BLOCK))).rejects.toMatchObject({ code: 'TARGET_UNREACHABLE' });
+    await frozen.release();
+    expect(modern.snapshots(3)).toEqual([]);
+
+    const abort = new AbortController();
+    modern.takeLog();
+    const work = phd.backupHostVm(
+      context,
+      { host: 'modern', vm: 'web', mode: 'full' },
+      { signal: abort.signal, beforeDisk: () => abort.abort() },
+    );
+    await expect(work).rejects.toMatchObject({ code: 'CANCELLED' });
+    expect(modern.takeLog()).toContain('after vmsvc/snapshot.remove');
+    expect(modern.snapshots(3)).toEqual([]);
   });
 
   it('a VM that was renamed, moved or taken away since it was listed', async () => {

@@ -1,9 +1,10 @@
 /** An ESX host: its VMs, and one of them held still by a snapshot of ours. Reached by its shell over SSH alone, never SFTP. */
 import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { shownName } from '../../datastore/plain-name.ts';
 import { uuidOfVm, type VmFile } from '../../datastore/source-vm.ts';
 import { parseVmx, type Vmx } from '../../datastore/vmx.ts';
-import { fromErrno, PhdError } from '../../errors.ts';
+import { fromErrno, PhdError, throwIfAborted } from '../../errors.ts';
 import type { HostConfig } from '../../model/config.ts';
 import { shellWord } from '../../storage/shell-word.ts';
 import { runHook } from '../hook-command.ts';
@@ -17,8 +18,8 @@ import { type FrozenDisks, findFrozenDisks } from './frozen-disks.ts';
 import { PythonHelper } from './python-helper.ts';
 import { type EsxVm, listEsxVms } from './vm-list.ts';
 
-/** A dead line is opened again this often before what is ours there is given up. */
-const RELEASE_ATTEMPTS = 3;
+/** Pauses before a dead line is opened again: a switch that restarts must not leave a snapshot there. */
+const RELEASE_PAUSES_MS = [0, 2_000, 10_000, 30_000];
 /** A database may take long to write what it holds. */
 const HOOK_TIMEOUT_MS = 10 * 60_000;
 
@@ -75,6 +76,8 @@ class Freeze {
   readonly #cloneFolder: string;
   #helper: PythonHelper | null = null;
   #isReleased = false;
+  /** A snapshot, or its removal, was asked for, and it is not known what became of that. */
+  #isUncertain = false;
 
   constructor(host: EsxHost, vm: EsxVm, options: FreezeOptions) {
     this.#host = host;
@@ -145,8 +148,9 @@ class Freeze {
     if (this.#isReleased) return;
     this.#helper?.stop();
     const { shell, snapshots } = this.#host;
-    for (let attempt = 1; ; attempt += 1) {
+    for (const pauseMs of [...RELEASE_PAUSES_MS, null]) {
       try {
+        if (this.#isUncertain) await snapshots.idle(this.#vm.id);
         await snapshots.removeOwn(this.#vm.id);
         await this.#removeClones();
         this.#isReleased = true;
@@ -154,7 +158,13 @@ class Freeze {
         return;
       } catch (error) {
         const failure = fromErrno(error, this.#vm.name);
-        if (failure.code === 'TARGET_UNREACHABLE' && attempt < RELEASE_ATTEMPTS) continue;
+        if (failure.code === 'TARGET_UNREACHABLE' && pauseMs !== null) {
+          shell.dropLine();
+          // A removal that was begun goes on there without us.
+          this.#isUncertain = true;
+          await pause(pauseMs);
+          continue;
+        }
         throw new PhdError(
           failure.code,
           `${failure.message}: a snapshot of ${shownName(this.#vm.name)} may still stand: the next backup of it removes it, phd host check ${this.#host.config.name} shows it`,
@@ -176,7 +186,10 @@ class Freeze {
     };
     try {
       await hook('preFreeze', preFreeze, signal);
-      await snapshots.create(vm.id, snapshots.newName(), quiesce, signal);
+      throwIfAborted(signal);
+      this.#isUncertain = true;
+      await snapshots.create(vm.id, snapshots.newName(), quiesce);
+      this.#isUncertain = false;
     } finally {
       // Whatever happened: a database that was told to hold still must go on.
       await hook('postThaw', postThaw).catch((error: Error) =>

@@ -165,6 +165,7 @@ export class EsxImport {
     const doing = `cannot take away what was begun in ${shownName(this.folder)}`;
     await this.#host.shell.output(command, doing).catch(async (error) => {
       if (fromErrno(error, doing).code !== 'TARGET_UNREACHABLE') throw error;
+      this.#host.shell.dropLine();
       await this.#host.shell.output(command, doing);
     });
   }

@@ -77,6 +77,11 @@ export class EsxShell {
 
   close(): void {
     this.#isClosed = true;
+    this.dropLine();
+  }
+
+  /** A line that is only silent looks alive: whoever was left without an answer drops it, and the next command opens another. */
+  dropLine(): void {
     this.#line?.then(
       (line) => line.close(),
       () => undefined,

@@ -67,17 +67,18 @@ export class OwnSnapshots {
     return `${this.#prefix}${randomBytes(4).toString('hex')}`;
   }
 
-  /** Makes one and waits until it stands. Throws LOCKED, NO_SPACE, TARGET_*, CANCELLED; it may stand all the same. */
-  async create(vmId: string, name: string, isQuiesced: boolean, signal?: AbortSignal): Promise<void> {
+  /**
+   * Makes one and waits until it stands; nothing calls that off, for the host would go on. Throws LOCKED, NO_SPACE, TARGET_*; it
+   * may stand all the same.
+   */
+  async create(vmId: string, name: string, isQuiesced: boolean): Promise<void> {
     const words = `${shellQuoted(name)} ${shellQuoted('made for a backup; removed when that ends')} 0 ${isQuiesced ? 1 : 0}`;
     const doing = `cannot make a snapshot of VM ${vmId}`;
     const result = await this.#shell.run(`vim-cmd vmsvc/snapshot.create ${vmId} ${words}`, {
       timeoutMs: CREATE_TIMEOUT_MS,
-      signal,
     });
     if (result.status !== 0) throw this.#shell.refusal(doing, result);
-    if (await this.#settled(vmId, (all) => all.some((one) => one.name === name), CREATE_TIMEOUT_MS, signal))
-      return;
+    if (await this.#settled(vmId, (all) => all.some((one) => one.name === name), CREATE_TIMEOUT_MS)) return;
     throw this.#shell.refusal(`${doing}: the host says nothing of it afterwards`, result);
   }
 
@@ -109,6 +110,24 @@ export class OwnSnapshots {
     throw this.#shell.refusal(`${doing}: it is still there`, result);
   }
 
+  /** Waits until the VM has no task: one whose asker is gone goes on all the same. Throws TARGET_*. */
+  async idle(vmId: string): Promise<void> {
+    const endMs = performance.now() + REMOVE_TIMEOUT_MS;
+    for (
+      let pauseMs = FIRST_PAUSE_MS;
+      await this.#isBusy(vmId);
+      pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)
+    ) {
+      if (performance.now() > endMs) return;
+      await pause(pauseMs);
+    }
+  }
+
+  async #isBusy(vmId: string, signal?: AbortSignal): Promise<boolean> {
+    const tasks = await this.#shell.run(`vim-cmd vmsvc/get.tasklist ${vmId}`, { signal });
+    return tasks.status === 0 && /vim\.Task:/.test(tasks.stdout.toString('utf8'));
+  }
+
   /** Old hosts answer before the work is done: asks again as long as the VM has a task. */
   async #settled(
     vmId: string,
@@ -119,10 +138,8 @@ export class OwnSnapshots {
     const endMs = performance.now() + timeoutMs;
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
       if (isAsWanted(await this.all(vmId, signal))) return true;
-      const tasks = await this.#shell.run(`vim-cmd vmsvc/get.tasklist ${vmId}`, { signal });
-      const isBusy = tasks.status === 0 && /vim\.Task:/.test(tasks.stdout.toString('utf8'));
       // The task may have ended between the two questions.
-      if (!isBusy) return isAsWanted(await this.all(vmId, signal));
+      if (!(await this.#isBusy(vmId, signal))) return isAsWanted(await this.all(vmId, signal));
       if (performance.now() > endMs) return false;
       await pause(pauseMs, undefined, { signal }).catch(() => {
         throw new PhdError('CANCELLED', 'cancelled');
