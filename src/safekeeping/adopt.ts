@@ -85,7 +85,7 @@ export async function planAdoption(
     configText,
     config,
     vmdksText,
-    summary: summaryOf(config, copy, vmdksText),
+    summary: summaryOf(config, copy, vmdksText, await strangeFiles(config, context.config)),
     missing: await missingOf(config),
   };
 }
@@ -167,22 +167,14 @@ async function vmdksToWrite({ places }: EngineContext, { vmdksText }: Copy): Pro
  * A password is sent to its server, a passphrase to nobody. A copy that names the file of a passphrase or a private key as
  * that of a password would have it sent away: says where; undefined: it names none.
  */
-function betrayedPassphrase({ targets, hosts, reports, encryption }: Config): string | undefined {
-  const { system, master, former } = encryption;
+function betrayedPassphrase(config: Config): string | undefined {
+  const { targets, hosts } = config;
+  const { system, master, former } = config.encryption;
   const kept = new Set([
     ...[system, master, ...former].map(fileOf),
     ...[...targets, ...hosts].flatMap((one) => [one.privateKeyFile, fileOf(one.privateKeyPassphrase)]),
   ]);
-  const sent: [SecretSource | null, string][] = [
-    ...targets.map((one): [SecretSource | null, string] => [
-      one.password,
-      `target ${one.number} (${one.name})`,
-    ]),
-    ...hosts.map((one): [SecretSource | null, string] => [one.password, `host ${one.name}`]),
-    [reports.mail?.password ?? null, 'the mail server'],
-    [reports.pingUrl, 'the health ping'],
-  ];
-  for (const [source, whose] of sent) {
+  for (const { source, whose } of passwordsOf(config)) {
     const file = fileOf(source);
     if (file !== null && kept.has(file))
       return `${whose} would be sent ${file}, which holds a passphrase or a private key`;
@@ -190,32 +182,86 @@ function betrayedPassphrase({ targets, hosts, reports, encryption }: Config): st
   return undefined;
 }
 
+interface SentPassword {
+  source: SecretSource | null;
+  whose: string;
+  /** Null: this machine, or where the source itself says. */
+  server: string | null;
+}
+
+/** What is sent to a server, and whose it is. */
+function passwordsOf({ targets, hosts, reports }: Config): SentPassword[] {
+  const { mail, pingUrl } = reports;
+  return [
+    ...targets.map(({ password, number, name, host }) => ({
+      source: password,
+      whose: `target ${number} (${name})`,
+      server: host,
+    })),
+    ...hosts.map(({ password, name, host }) => ({ source: password, whose: `host ${name}`, server: host })),
+    { source: mail?.password ?? null, whose: 'the mail server', server: mail?.host ?? null },
+    { source: pingUrl, whose: 'the health ping', server: null },
+  ];
+}
+
 function fileOf(source: SecretSource | null): string | null {
   return source?.kind === 'file' ? source.path : null;
 }
 
-/** Whom a password is sent to is for a person to judge. */
-function passwordText(source: SecretSource | null): string {
-  return source === null ? '' : `, password from ${describeSource(source)}`;
+/**
+ * Files that are here already and that this host itself sends to no such server: a copy may only guess their names. Each
+ * with its server, see `fileAndServer`.
+ */
+async function strangeFiles(config: Config, own: Config): Promise<Set<string>> {
+  const used = new Set(passwordsOf(own).map(fileAndServer));
+  const strange = new Set<string>();
+  for (const one of passwordsOf(config)) {
+    const file = fileOf(one.source);
+    if (file !== null && !used.has(fileAndServer(one)) && (await isThere(file)))
+      strange.add(fileAndServer(one));
+  }
+  return strange;
 }
 
-function summaryOf(config: Config, { vmdksText }: Copy, toWrite: string | null): string[] {
+function fileAndServer({ source, server }: Pick<SentPassword, 'source' | 'server'>): string {
+  return JSON.stringify([fileOf(source), server]);
+}
+
+async function isThere(file: string): Promise<boolean> {
+  return await stat(file).then(
+    () => true,
+    () => false,
+  );
+}
+
+function summaryOf(
+  config: Config,
+  { vmdksText }: Copy,
+  toWrite: string | null,
+  strange: ReadonlySet<string>,
+): string[] {
+  /** Whom a password is sent to is for a person to judge. */
+  const passwordText = (source: SecretSource | null, server: string | null): string => {
+    if (source === null) return '';
+    const isStrange = strange.has(fileAndServer({ source, server }));
+    return `, password from ${describeSource(source)}${isStrange ? ', A FILE THAT IS HERE ALREADY' : ''}`;
+  };
   const { targets, datastores, hosts, backupJobs, reports } = config;
   const lines = [
     ...targets.map(
       (one) =>
-        `target ${one.number} ${one.name}: ${one.transport} ${placeOf(one)}${one.readOnly ? ', read only' : ''}${passwordText(one.password)}`,
+        `target ${one.number} ${one.name}: ${one.transport} ${placeOf(one)}${one.readOnly ? ', read only' : ''}${passwordText(one.password, one.host)}`,
     ),
     ...datastores.map((one) => `datastore ${one}`),
     ...hosts.map(
       ({ name, type, host, password }) =>
-        `host ${name}: ${type} ${host ?? 'this machine'}${passwordText(password)}`,
+        `host ${name}: ${type} ${host ?? 'this machine'}${passwordText(password, host)}`,
     ),
     ...backupJobs.map(({ name }) => `backup job ${name}, which stays off`),
   ];
   const { mail } = reports;
   if (mail !== null)
-    lines.push(`mail to ${mail.to.join(', ')} by ${mail.host}${passwordText(mail.password)}`);
+    lines.push(`mail to ${mail.to.join(', ')} by ${mail.host}${passwordText(mail.password, mail.host)}`);
   lines.push(config.backup.encrypt ? 'backups are encrypted' : 'backups are not encrypted unless asked for');
   if (vmdksText === null) return lines;
   const { restores } = parseVmdksAuto(vmdksText);
@@ -251,19 +297,15 @@ async function missingOf(config: Config): Promise<string[]> {
       'backup jobs are off until the old host no longer runs them: phd config set backupJobs[0].enabled true',
     );
   for (const datastore of config.datastores) {
-    const isThere = await stat(datastore).then(
+    const isFolder = await stat(datastore).then(
       (one) => one.isDirectory(),
       () => false,
     );
-    if (!isThere) missing.push(`datastore ${datastore} is not there`);
+    if (!isFolder) missing.push(`datastore ${datastore} is not there`);
   }
   return missing;
 }
 
 async function needFile(file: string, what: string, missing: string[]): Promise<void> {
-  const isThere = await stat(file).then(
-    () => true,
-    () => false,
-  );
-  if (!isThere) missing.push(`the ${what} goes into ${path.normalize(file)} (mode 0600)`);
+  if (!(await isThere(file))) missing.push(`the ${what} goes into ${path.normalize(file)} (mode 0600)`);
 }

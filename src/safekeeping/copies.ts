@@ -14,7 +14,7 @@ import { vmdksFile } from '../replication/vmdks-file.ts';
 import { hostFolder, removeOldCopies, timeName, writeCopy } from './copy-place.ts';
 import { withoutWords, wordsIn } from './vmdks-words.ts';
 
-/** A target that did not take its copy is tried again after so long. */
+/** A target that did not take its copy is tried again with it after so long. */
 const TRY_AGAIN_MS = 3_600_000;
 
 export interface CopyTexts {
@@ -38,7 +38,12 @@ export interface CopyResult {
 
 const copyState = z.record(
   z.string(),
-  z.object({ digest: z.string().nullable(), failedAt: z.string().nullable() }),
+  z.object({
+    digest: z.string().nullable(),
+    failedAt: z.string().nullable(),
+    /** Of what it did not take then: anything newer is tried at once. */
+    failedDigest: z.string().nullable().default(null),
+  }),
 );
 type CopyState = z.output<typeof copyState>;
 
@@ -86,14 +91,18 @@ export async function keepCopies(
   const { places, config, clock } = context;
   const texts = await textsOf(places, config);
   const state = await readState(places);
+  const failed = (before: CopyState[string] | undefined): CopyState[string] => ({
+    digest: before?.digest ?? null,
+    failedAt: clock.now().toISOString(),
+    failedDigest: texts.digest,
+  });
   const wanted = config.targets.filter(
     ({ number, readOnly }) => !readOnly && (targets === null || targets.includes(number)),
   );
   const lacking = wanted.map(placeOf).filter((key) => state[key]?.digest !== texts.digest);
   if (lacking.length > 0)
     await requireNoSecrets(texts, config, env).catch(async (error: unknown) => {
-      for (const key of lacking)
-        state[key] = { digest: state[key]?.digest ?? null, failedAt: clock.now().toISOString() };
+      for (const key of lacking) state[key] = failed(state[key]);
       await writeState(places, config, state);
       throw error;
     });
@@ -105,10 +114,8 @@ export async function keepCopies(
       continue;
     }
     const error = await keepOn(context, target.number, texts);
-    state[key] = {
-      digest: error === null ? texts.digest : (state[key]?.digest ?? null),
-      failedAt: error === null ? null : clock.now().toISOString(),
-    };
+    state[key] =
+      error === null ? { digest: texts.digest, failedAt: null, failedDigest: null } : failed(state[key]);
     results.push({ targetNumber: target.number, error, isNew: error === null });
   }
   await writeState(places, config, state);
@@ -146,6 +153,7 @@ export async function areCopiesDue(places: Places, now: Date): Promise<boolean> 
   return wanted.some((target) => {
     const known = state[placeOf(target)];
     if (known?.digest === digest) return false;
+    if (known?.failedDigest !== digest) return true;
     const agoMs = now.getTime() - Date.parse(known?.failedAt ?? '');
     return !(agoMs >= 0 && agoMs < TRY_AGAIN_MS);
   });

@@ -193,6 +193,8 @@ describe('Copies of the configuration', () => {
     const inMinutes = (minutes: number): Date => new Date(Date.now() + minutes * 60_000);
     expect(await areCopiesDue(places, inMinutes(30))).toBe(false);
     expect(await areCopiesDue(places, inMinutes(90))).toBe(true);
+    await host.phd(['config', 'set', 'backup.level', '2']);
+    expect(await areCopiesDue(places, inMinutes(0))).toBe(true);
     host.remove();
   });
 
@@ -273,12 +275,16 @@ describe('A new host', () => {
 
   it('names whom passwords go to, leaves backup jobs off, and refuses to send a passphrase away', async () => {
     const root = fresh.home.folder('one');
-    fresh.configure({});
+    fresh.home.write('secrets/mine', 'of this host\n', 0o600);
+    fresh.configure({
+      config:
+        'hosts: [{ name: pool, type: xen, host: pool.example, user: root, passwordFile: secrets/mine }]\n',
+    });
     const own = readFileSync(fresh.path('phd.yaml'), 'utf8');
     fresh.home.write('secrets/system', 'my own words\n', 0o600);
     const folder = path.join(root, COPIES, 'evil', '20260101-000000-aaaa');
     mkdirSync(folder, { recursive: true });
-    const adopt = (password: string, sums = 1): ReturnType<Tale['phd']> => {
+    const adopt = (password: string, sums = 1, ask = '--yes'): ReturnType<Tale['phd']> => {
       const text = `targets: [{ number: 2, name: evil, transport: ftp, host: evil.example, user: u, path: /p, passwordFile: ${password} }]
 encryption: { systemPassphraseFile: secrets/system }
 reports: { mail: { host: mx.example, from: a@b.example, to: c@d.example } }
@@ -286,7 +292,7 @@ backupJobs: [{ name: nightly, vms: ['*'], full: '0 1 * * *', keep: 1 }]
 `;
       writeFileSync(path.join(folder, 'phd.yaml'), text);
       writeFileSync(path.join(folder, 'SHA256SUMS'), `${sha256(text)}  phd.yaml\n`.repeat(sums));
-      return fresh.phd(['config', 'adopt', '--target', '1', '--yes']);
+      return fresh.phd(['config', 'adopt', '--target', '1', ask]);
     };
     const refused = await adopt('secrets/../secrets/system');
     expect(refused.status).toBe(2);
@@ -294,10 +300,15 @@ backupJobs: [{ name: nightly, vms: ['*'], full: '0 1 * * *', keep: 1 }]
       /target 2 \(evil\) would be sent .*secrets\/system, which holds a passphrase/,
     );
     expect((await adopt('secrets/ftp', 2)).status).toBe(3);
+    expect((await adopt('secrets/mine', 1, '--dry-run')).stdout).toMatch(
+      /evil\.example.*secrets\/mine, A FILE THAT IS HERE/,
+    );
     expect(readFileSync(fresh.path('phd.yaml'), 'utf8')).toBe(own);
+    fresh.home.write('secrets/ftp', 'of another server\n', 0o600);
     const taken = await adopt('secrets/ftp');
     expect(taken.status, taken.stderr).toBe(0);
     expect(taken.stdout).toMatch(/target 2 evil: ftp .*evil\.example.*, password from file .*secrets\/ftp/);
+    expect(taken.stdout).toMatch(/secrets\/ftp, A FILE THAT IS HERE ALREADY/);
     expect(taken.stdout).toContain('mail to c@d.example by mx.example');
     expect(taken.stdout).toContain('backup job nightly, which stays off');
     expect(taken.stdout).toContain('backups are not encrypted');
