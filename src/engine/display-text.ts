@@ -1,8 +1,7 @@
 /** Text for people: names that may be hostile made visible, widths of cells, figures with units. */
 
-/** Controls, separators and direction marks that a terminal would act on or hide. */
-const UNSAFE =
-  /[\p{Cc}\p{Cs}\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]/gu;
+/** Controls, separators, direction marks and other characters of format that a terminal would act on or hide. */
+const UNSAFE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 const ZERO_WIDTH = /^[\p{Mn}\p{Me}]$/u;
 /** East Asian wide and full-width characters, and emoji (UAX 11). */
 const WIDE =
