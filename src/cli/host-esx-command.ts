@@ -45,13 +45,13 @@ export function registerHostEsx(host: Command, cli: Cli): void {
     .summary('put a VM onto an ESX host')
     .description('put a VM, or one disk, onto a datastore of an ESX host and register it')
     .argument('<HOST>', 'a host of type esx')
-    .argument('<WHAT>', 'N:folder/file, path of a file, or name or UUID of a VM')
+    .argument('<WHAT...>', 'name or UUID of a VM, or archives of one run: N:folder/file or paths')
     .requiredOption('--datastore <NAME>', 'datastore to put it on')
     .option('--name <NAME>', 'of its folder and of the VM (default: its own)')
     .option('--date <D>', 'of a VM: its newest run on or before this date')
     .option('--json', 'JSON lines')
     .addHelpText('after', RESTORE_HELP)
-    .action(async (name: string, what: string, words: Words) => {
+    .action(async (name: string, what: string[], words: Words) => {
       await cli.withContext(async (context) => {
         const { withGate } = await import('../queue/gate.ts');
         await withGate(context.places, 'restore', (check) =>
@@ -246,7 +246,7 @@ function printStorage(cli: Cli, storage: EsxStorage): void {
 async function restoreThere(
   cli: Cli,
   context: EngineContext,
-  { name, what }: { name: string; what: string },
+  { name, what }: { name: string; what: string[] },
   { datastore, name: vmName, date, json = false }: Words,
   check: () => void,
 ): Promise<void> {
@@ -260,18 +260,27 @@ async function restoreThere(
   cli.setStatusOf(result.failed.map(({ disk, error }) => cli.reportItemError(error, { disk }, json)));
 }
 
+/** One VM, or archives that lie in one folder. Throws USAGE, NOT_FOUND, TARGET_*. */
 async function archivesNamed(
   cli: Cli,
   context: EngineContext,
-  what: string,
+  what: readonly string[],
   date: string | undefined,
 ): Promise<ArchiveRef[]> {
   const { archiveRef, refsOfVm } = await import('../engine/choose-run.ts');
-  if (what.includes('/')) return [await archiveRef(context, what)];
+  const [vm = ''] = what;
+  if (what.some((one) => one.includes('/'))) {
+    if (date !== undefined) throw new PhdError('USAGE', '--date goes with a VM, not with archives');
+    const refs = await Promise.all(what.map((one) => archiveRef(context, one)));
+    if (new Set(refs.map(({ storage, folder }) => `${storage.number}:${folder}`)).size > 1)
+      throw new PhdError('USAGE', 'these archives are not of one run: they lie in several folders');
+    return refs;
+  }
+  if (what.length > 1) throw new PhdError('USAGE', 'name one VM, or archives of one run');
   const { indexTargets } = await import('../engine/index-targets.ts');
   for (const { error } of await indexTargets(context, { scope: 'old', signal: cli.signal }))
     if (error) cli.warn(error.message);
-  return await refsOfVm(context, { vm: what, onOrBefore: date }, (message) => cli.warn(message));
+  return await refsOfVm(context, { vm, onOrBefore: date }, (message) => cli.warn(message));
 }
 
 function report(cli: Cli, host: string, result: HostRestoreResult, isJson: boolean): void {

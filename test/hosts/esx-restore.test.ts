@@ -118,6 +118,21 @@ describe('A VM put onto an ESX host', () => {
       await expect(put(name), name).rejects.toMatchObject({ code: 'USAGE' });
   });
 
+  it('archives are named one by one where a run lacks disks; those of several runs, or two VMs, are refused', async () => {
+    const name = `1:${archive.folder}/${archive.file}`;
+    const to = ['--datastore', 'datastore1', '--name', 'single'];
+    const one = await tale.phd(['host', 'restore', 'esx', name, ...to, '--json']);
+    expect(one.status, one.stderr).toBe(0);
+    expect(fileDigest(esx.store('single', 'web-flat.vmdk'))).toBe(sha256(content));
+    for (const what of [
+      [name, '1:other/00-web.vmdk.gz-261127-0029.phd'],
+      ['web', 'mail'],
+    ]) {
+      const run = await tale.phd(['host', 'restore', 'esx', ...what, ...to]);
+      expect([run.status, run.stderr], what.join()).toEqual([2, expect.stringMatching(/of one run/)]);
+    }
+  });
+
   it('nothing stays where it fails or the line is cut', async () => {
     esx.setFault('no-space');
     const { failed, disks } = await put('small');
