@@ -10,7 +10,7 @@ import { ACCESS_SETTINGS, addSettings, changeOf, type Setting } from './settings
 import { printTable } from './table.ts';
 
 const SETTINGS: Setting[] = [
-  { flag: 'type', key: 'type', value: '<type>', help: 'esx, xen or device', kind: 'text' },
+  { flag: 'type', key: 'type', value: '<type>', help: 'esx or device (xen: not opened yet)', kind: 'text' },
   { flag: 'host', key: 'host', value: '<host>', help: 'name or address', kind: 'text' },
   {
     flag: 'port',
@@ -45,8 +45,6 @@ Secrets are never taken on the command line: put them into a file, as by
 Examples:
   phd host add esx01 --type esx --host 192.168.1.20 --user root \\
       --private-key-file secrets/id
-  phd host add pool --type xen --host 192.168.1.30 --user root \\
-      --password-file secrets/pool --tls-pin 5A:3B:...
   phd host add here --type device --device /dev/sda /dev/sdb`;
 
 export function registerHost(program: Command, cli: Cli): void {
