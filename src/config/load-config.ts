@@ -188,6 +188,7 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
     privateKeyPassphrase: source(one, 'privateKeyPassphrase', `hosts[${at}]`),
     knownHostsFile: resolved(one.knownHostsFile ?? (one.type === 'xen' ? undefined : KNOWN_HOSTS)),
     tlsPin: one.tlsPin ?? null,
+    memberTlsPins: one.memberTlsPins,
     legacyAlgorithms: one.legacyAlgorithms,
     timeoutMs: one.timeoutSeconds * 1000,
     devices: one.devices,

@@ -72,6 +72,7 @@ const host = z
     name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'expected letters, digits, dots and dashes'),
     type: z.enum(HOST_TYPES),
     ...access,
+    memberTlsPins: z.array(fingerprint).default([]),
     devices: z.array(z.string().regex(/^\/[^\p{Cc}]*$/u, 'expected an absolute path')).default([]),
   })
   .superRefine((value, context) => {

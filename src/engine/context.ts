@@ -15,6 +15,7 @@ import type { Config, HostConfig, Places, TargetConfig } from '../model/config.t
 import type { HostKeyQuestion } from '../storage/open-storage.ts';
 import type { Storage } from '../storage/storage.ts';
 import { appendLog } from './log-file.ts';
+import { openScratch } from './scratch.ts';
 
 export type { HostKeyQuestion } from '../storage/open-storage.ts';
 
@@ -113,6 +114,8 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
     hostAccess(host, env, {
       askHostKey: options.askHostKey ?? (async () => false),
       log: (text) => log(`host ${host.name}: ${text}`),
+      home: places.stateDir,
+      scratch: () => openScratch(places.stateDir),
     });
 
   const storageWithin =
@@ -178,7 +181,7 @@ function openedOnce<Opened extends Storage | Host>(
 function hostAccess(
   host: HostConfig,
   env: NodeJS.ProcessEnv,
-  hooks: Pick<HostAccess, 'askHostKey' | 'log'>,
+  hooks: Pick<HostAccess, 'askHostKey' | 'log' | 'home' | 'scratch'>,
 ): HostAccess {
   const { name, password, privateKeyFile, privateKeyPassphrase } = host;
   return {

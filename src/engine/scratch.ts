@@ -2,11 +2,9 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { fromErrno } from '../errors.ts';
+import type { ScratchFolder } from '../hosts/open-host.ts';
 
-export interface Scratch {
-  file(name: string): string;
-  remove(): Promise<void>;
-}
+export type Scratch = ScratchFolder;
 
 /** Makes a folder of its own for one operation. Throws IO, NO_SPACE. */
 export async function openScratch(stateDir: string): Promise<Scratch> {

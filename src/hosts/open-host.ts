@@ -1,8 +1,13 @@
 /** Opens a host of phd.yaml by its type. */
-import { PhdError } from '../errors.ts';
 import type { HostConfig } from '../model/config.ts';
 import type { HostKeyQuestion } from '../storage/open-storage.ts';
 import type { Host } from './host.ts';
+
+/** A folder for one purpose, on this machine. */
+export interface ScratchFolder {
+  file(name: string): string;
+  remove(): Promise<void>;
+}
 
 /** What a host is opened with; nothing is read before it is asked for. */
 export interface HostAccess {
@@ -16,9 +21,13 @@ export interface HostAccess {
   askHostKey(question: HostKeyQuestion): Promise<boolean>;
   /** Lines for a log, without secrets. */
   log(text: string): void;
+  /** What tells this home of the program from others on this machine. */
+  home: string;
+  /** Throws IO, NO_SPACE. */
+  scratch(): Promise<ScratchFolder>;
 }
 
-/** Connects when first used, not here. Throws SOURCE_UNSUPPORTED. */
+/** Connects when first used, not here. */
 export async function openHost(config: HostConfig, access: HostAccess): Promise<Host> {
   if (config.type === 'device') {
     const { openDeviceHost } = await import('./device/device-host.ts');
@@ -28,8 +37,6 @@ export async function openHost(config: HostConfig, access: HostAccess): Promise<
     const { openEsxHost } = await import('./esx/esx-host.ts');
     return openEsxHost(config, access);
   }
-  throw new PhdError(
-    'SOURCE_UNSUPPORTED',
-    `host ${config.name}: type ${config.type} cannot be backed up yet`,
-  );
+  const { openXenHost } = await import('./xen/xen-host.ts');
+  return openXenHost(config, access);
 }

@@ -41,8 +41,10 @@ export interface HostConfig {
   privateKeyFile: string | null;
   privateKeyPassphrase: SecretSource | null;
   knownHostsFile: string | null;
-  /** xen: SHA-256 of the one certificate accepted, 64 hex digits; null: checked against the CAs. */
+  /** xen: SHA-256 of the certificate, 64 hex digits; null: checked against the CAs. */
   tlsPin: string | null;
+  /** xen: those of the other members of its pool. */
+  memberTlsPins: string[];
   legacyAlgorithms: boolean;
   timeoutMs: number;
   /** type device: absolute paths of block devices on that machine. */

@@ -10,10 +10,10 @@ import { Client, FTPError, type FTPResponse } from 'basic-ftp';
 import { PhdError, throwIfAborted } from '../errors.ts';
 import type { TargetSettings } from '../model/target.ts';
 import { parseLines } from './ftp-listing.ts';
-import { checkCertificate, tlsOptions } from './ftp-tls.ts';
 import { type Line, NoMoreLines } from './line-pool.ts';
 import { chunksWithin } from './resuming-read.ts';
 import type { Listing, StorageEntry } from './storage.ts';
+import { checkCertificate, tlsOptions } from './tls.ts';
 
 const KEEPALIVE_MS = 15_000;
 const MAX_LISTING_BYTES = 256 * 1024 * 1024;
@@ -133,7 +133,8 @@ export class FtpLine implements Line {
 
   /** Throws HOST_KEY_REFUSED. A resumed session is that of a connection already checked. */
   #checkCertificate(socket: TLSSocket): void {
-    checkCertificate(socket, this.#login.settings.tlsPin, this.#what);
+    const { tlsPin } = this.#login.settings;
+    checkCertificate(socket, tlsPin === null ? [] : [tlsPin], this.#what);
   }
 
   #onLog(message: string): void {

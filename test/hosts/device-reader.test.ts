@@ -69,6 +69,7 @@ function configOf(devices: string[], more: Partial<HostConfig> = {}): HostConfig
     privateKeyPassphrase: null,
     knownHostsFile: null,
     tlsPin: null,
+    memberTlsPins: [],
     legacyAlgorithms: false,
     timeoutMs: 20_000,
     devices,
@@ -274,6 +275,8 @@ describe.runIf(hasLoopDevices())('A device', () => {
       privateKeyPassphrase: async () => null,
       askHostKey: async () => true,
       log: (line) => lines.push(line),
+      home: '/home/of/phd',
+      scratch: () => Promise.reject(new Error('none is needed here')),
     });
     try {
       const reader = readerOf(await freeze(host));

@@ -110,6 +110,7 @@ describe('Setting up an ESX host', () => {
         privateKeyPassphrase: null,
         knownHostsFile: null,
         tlsPin: null,
+        memberTlsPins: [],
         legacyAlgorithms: false,
         timeoutMs: 10_000,
         devices: [],
@@ -120,6 +121,8 @@ describe('Setting up an ESX host', () => {
         privateKeyPassphrase: async () => null,
         askHostKey: async () => true,
         log: () => undefined,
+        home: '/home/of/phd',
+        scratch: () => Promise.reject(new Error('none is needed here')),
       },
     );
     for (const command of ['id', 'scp -f /etc/passwd', '/bin/sh', 'vim-cmdx', 'reboot']) {

@@ -15,6 +15,8 @@ const access: HostAccess = {
   privateKeyPassphrase: async () => null,
   askHostKey: async () => true,
   log: () => undefined,
+  home: '/home/of/phd',
+  scratch: () => Promise.reject(new Error('none is needed here')),
 };
 
 function config(port: number, timeoutMs = 20_000): HostConfig {
@@ -29,6 +31,7 @@ function config(port: number, timeoutMs = 20_000): HostConfig {
     privateKeyPassphrase: null,
     knownHostsFile: null,
     tlsPin: null,
+    memberTlsPins: [],
     legacyAlgorithms: false,
     timeoutMs,
     devices: ['/dev/sda'],

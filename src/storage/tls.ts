@@ -1,12 +1,15 @@
-/** Explicit TLS to an FTP server: what is offered, and whose certificate counts. */
+/** TLS to a server: what is offered, and whose certificate counts. */
 import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { PhdError } from '../errors.ts';
 import type { TargetSettings } from '../model/target.ts';
 
-/** Options of the control connection; data connections take them over. */
-export function tlsOptions(settings: TargetSettings, host: string): ConnectionOptions {
+/** Options of a connection; FTP's data connections take over those of the control connection. */
+export function tlsOptions(
+  settings: Pick<TargetSettings, 'legacyAlgorithms'>,
+  host: string,
+): ConnectionOptions {
   return {
     host,
     // Judged by `checkCertificate`, by pin or by the result of the usual check, before a secret is sent.
@@ -16,14 +19,15 @@ export function tlsOptions(settings: TargetSettings, host: string): ConnectionOp
   };
 }
 
-/** The pinned certificate, or one the CAs vouch for; else HOST_KEY_REFUSED. `pin`: SHA-256 in hex, colons allowed. */
-export function checkCertificate(socket: TLSSocket, pin: string | null, what: string): void {
+/** One of the pinned certificates, or, without pins, one the CAs vouch for; else HOST_KEY_REFUSED. Pins: SHA-256 in hex, colons allowed. */
+export function checkCertificate(socket: TLSSocket, pins: readonly string[], what: string): void {
   const raw = socket.getPeerCertificate()?.raw;
   const fingerprint = raw ? createHash('sha256').update(raw).digest('hex') : '';
-  if (pin !== null) {
-    if (pin.replaceAll(':', '').toLowerCase() === fingerprint) return;
+  if (pins.length > 0) {
+    if (pins.some((pin) => pin.replaceAll(':', '').toLowerCase() === fingerprint)) return;
+    const which = pins.length === 1 ? 'the pinned one' : `one of the ${pins.length} pinned ones`;
     const found = `it shows SHA-256 ${fingerprint || 'none'}`;
-    throw new PhdError('HOST_KEY_REFUSED', `${what}: the certificate is not the pinned one: ${found}`);
+    throw new PhdError('HOST_KEY_REFUSED', `${what}: the certificate is not ${which}: ${found}`);
   }
   if (socket.authorized) return;
   const why = String(socket.authorizationError);

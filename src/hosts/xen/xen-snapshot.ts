@@ -1,0 +1,122 @@
+/** Snapshots of a VM in a pool: ours are told by their name, made, found again, and removed with their disks. */
+import { createHash, randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import { setTimeout as pause } from 'node:timers/promises';
+import { shownName } from '../../datastore/plain-name.ts';
+import { fromErrno, PhdError } from '../../errors.ts';
+import { isQuiesceRefusal, xenCodeOf } from './xen-error.ts';
+import { NO_REF, nothing, ref, type VmRecord, vbdRecord, vdiRecord, vmRecord } from './xen-records.ts';
+import type { XenSession } from './xen-session.ts';
+
+const PREFIX = 'phd-backup';
+const CREATE_TIMEOUT_MS = 20 * 60_000;
+const REMOVE_TIMEOUT_MS = 60 * 60_000;
+const IDLE_PAUSE_MS = 1_000;
+
+export interface XenSnapshot {
+  snapshotRef: string;
+  record: VmRecord;
+}
+
+export class XenSnapshots {
+  readonly #session: XenSession;
+  readonly #prefix: string;
+
+  /** `home`: what tells this home of the program from others. */
+  constructor(session: XenSession, home: string) {
+    this.#session = session;
+    const owner = createHash('sha256').update(`${hostname()}\0${home}`).digest('hex').slice(0, 12);
+    this.#prefix = `${PREFIX}-${owner}-`;
+  }
+
+  /** Made by this home. */
+  isOwn({ name_label }: VmRecord): boolean {
+    return name_label.startsWith(this.#prefix);
+  }
+
+  /** Made by this program, here or elsewhere. */
+  static isOfProgram({ name_label, is_a_snapshot }: VmRecord): boolean {
+    return is_a_snapshot && name_label.startsWith(`${PREFIX}-`);
+  }
+
+  /** Nothing calls it off, for the host would go on. Throws what xenError makes of answers, TARGET_*; it may stand all the same. */
+  async create(
+    vmRef: string,
+    vm: string,
+    quiesce: boolean,
+    onWarning: (text: string) => void,
+  ): Promise<string> {
+    const name = `${this.#prefix}${randomBytes(4).toString('hex')}`;
+    const doing = `cannot make a snapshot of ${shownName(vm)}`;
+    const make = (method: string): Promise<string> =>
+      this.#session.call(method, [vmRef, name], ref, doing, { timeoutMs: CREATE_TIMEOUT_MS });
+    if (!quiesce) return await make('VM.snapshot');
+    try {
+      return await make('VM.snapshot_with_quiesce');
+    } catch (error) {
+      if (!isQuiesceRefusal(error)) throw error;
+      onWarning(`${(error as Error).message}: the snapshot is made without that`);
+      return await make('VM.snapshot');
+    }
+  }
+
+  /** Waits until no snapshot of the VM is being made: one whose line died may still come. */
+  async idle(vmRef: string, vm: string): Promise<void> {
+    const endMs = performance.now() + CREATE_TIMEOUT_MS;
+    const doing = `cannot see what is done to ${shownName(vm)}`;
+    for (;;) {
+      const { current_operations: under } = await this.#session.call(
+        'VM.get_record',
+        [vmRef],
+        vmRecord,
+        doing,
+      );
+      const words = typeof under === 'object' && under !== null ? Object.values(under) : [];
+      if (!words.some((one) => String(one).startsWith('snapshot')) || performance.now() > endMs) return;
+      await pause(IDLE_PAUSE_MS);
+    }
+  }
+
+  /** Removes all of this home. The names of those that went. Throws the first failure, once all were tried. */
+  async removeOwn(vmRef: string, vm: string, signal?: AbortSignal): Promise<string[]> {
+    const doing = `cannot see the snapshots of ${shownName(vm)}`;
+    const { snapshots } = await this.#session.call('VM.get_record', [vmRef], vmRecord, doing, { signal });
+    const removed: string[] = [];
+    let first: PhdError | null = null;
+    for (const snapshotRef of snapshots) {
+      try {
+        const record = await this.#session.call('VM.get_record', [snapshotRef], vmRecord, doing, { signal });
+        if (!record.is_a_snapshot || !this.isOwn(record)) continue;
+        await this.#remove(snapshotRef, record, vm);
+        removed.push(record.name_label);
+      } catch (error) {
+        if (xenCodeOf(error) === 'HANDLE_INVALID') continue;
+        first ??= fromErrno(error, doing);
+      }
+    }
+    if (first !== null) throw first;
+    return removed;
+  }
+
+  /** Its disks first: while one stands the snapshot stands, and is found again. */
+  async #remove(snapshotRef: string, record: VmRecord, vm: string): Promise<void> {
+    const doing = `cannot remove the snapshot ${record.name_label} of ${shownName(vm)}`;
+    const session = this.#session;
+    let first: PhdError | null = null;
+    for (const vbdRef of record.VBDs) {
+      try {
+        const vbd = await session.call('VBD.get_record', [vbdRef], vbdRecord, doing);
+        if (vbd.type !== 'Disk' || vbd.VDI === NO_REF) continue;
+        const vdi = await session.call('VDI.get_record', [vbd.VDI], vdiRecord, doing);
+        if (!vdi.is_a_snapshot)
+          throw new PhdError('TARGET_LIED', `host ${session.config.name}: ${doing}: its disk is no snapshot`);
+        await session.call('VDI.destroy', [vbd.VDI], nothing, doing, { timeoutMs: REMOVE_TIMEOUT_MS });
+      } catch (error) {
+        // One that is gone already is what is wanted.
+        if (xenCodeOf(error) !== 'HANDLE_INVALID') first ??= fromErrno(error, doing);
+      }
+    }
+    if (first !== null) throw first;
+    await session.call('VM.destroy', [snapshotRef], nothing, doing, { timeoutMs: REMOVE_TIMEOUT_MS });
+  }
+}
