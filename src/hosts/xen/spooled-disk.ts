@@ -5,12 +5,21 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { BLOCK_BYTES } from '../../archive/geometry.ts';
-import { fromErrno, PhdError } from '../../errors.ts';
+import { type ErrorCode, fromErrno, PhdError } from '../../errors.ts';
 import type { DiskReader } from '../../model/disk-reader.ts';
+import { MAX_VHD_BYTES, VHD_BLOCK_BYTES } from './vhd.ts';
+import { VhdStream } from './vhd-stream.ts';
 import type { XenTransfers } from './xen-transfer.ts';
 
 /** Before a disk whose line died is read again, from its beginning. */
 export const RETRY_PAUSES_MS: readonly number[] = [2_000, 10_000, 30_000];
+/** What a host says, or gives, that has no VHD for a disk. */
+const NO_VHD: readonly ErrorCode[] = [
+  'SOURCE_UNSUPPORTED',
+  'FORMAT_UNSUPPORTED',
+  'TARGET_REFUSED',
+  'ARCHIVE_DAMAGED',
+];
 const ZEROS = Buffer.alloc(1024 * 1024);
 
 export interface SpooledFacts {
@@ -32,6 +41,7 @@ export class SpooledDisk implements DiskReader {
   readonly digests = null;
   readonly #facts: SpooledFacts;
   readonly #transfers: XenTransfers;
+  readonly #log: (text: string) => void;
   readonly #pausesMs: readonly number[];
   readonly #stop = new AbortController();
   readonly #waiters = new Set<Waiter>();
@@ -41,10 +51,20 @@ export class SpooledDisk implements DiskReader {
   #atBytes = 0;
   #isWhole = false;
   #failure: PhdError | null = null;
+  #isRaw = false;
+  /** Of the VHD: blocks that hold data, and those that are in the spool. */
+  #blocks: readonly number[] | null = null;
+  readonly #received = new Set<number>();
 
-  constructor(facts: SpooledFacts, transfers: XenTransfers, pausesMs: readonly number[] = RETRY_PAUSES_MS) {
+  constructor(
+    facts: SpooledFacts,
+    transfers: XenTransfers,
+    log: (text: string) => void,
+    pausesMs: readonly number[] = RETRY_PAUSES_MS,
+  ) {
     this.#facts = facts;
     this.#transfers = transfers;
+    this.#log = log;
     this.#pausesMs = pausesMs;
   }
 
@@ -137,33 +157,87 @@ export class SpooledDisk implements DiskReader {
     }
   }
 
+  /** As a VHD only what holds data crosses the line; hosts that give none, and larger disks, are read raw. */
   async #downloadOnce(): Promise<void> {
-    const { vdiUuid, sizeBytes, what } = this.#facts;
-    let at = 0;
-    const options = { doing: `cannot read ${what}`, signal: this.#stop.signal };
-    await this.#transfers.download(
-      '/export_raw_vdi',
-      { vdi: vdiUuid, format: 'raw' },
-      async (part) => {
-        if (at + part.length > sizeBytes) throw this.#lied(`more than its ${sizeBytes} bytes`);
-        await this.#keep(part, at);
-        at += part.length;
+    const { sizeBytes, what } = this.#facts;
+    if (!this.#isRaw && sizeBytes <= MAX_VHD_BYTES) {
+      try {
+        await this.#downloadVhd();
+        return;
+      } catch (error) {
+        const failure = fromErrno(error, what);
+        if (!NO_VHD.includes(failure.code)) throw failure;
+        this.#log(`${failure.message}: it is read raw`);
+      }
+      // Blocks behind the last one that counts may be there already.
+      await this.#spool!.truncate(this.#atBytes);
+      await this.#spool!.truncate(sizeBytes);
+    }
+    this.#isRaw = true;
+    await this.#downloadRaw();
+  }
+
+  async #downloadVhd(): Promise<void> {
+    const { sizeBytes, what } = this.#facts;
+    const received = this.#received;
+    let order: readonly number[] = [];
+    let next = 0;
+    const advance = (): void => {
+      while (next < order.length && received.has(order[next]!)) next++;
+      const upTo = next < order.length ? order[next]! * VHD_BLOCK_BYTES : sizeBytes;
+      this.#atBytes = Math.max(this.#atBytes, Math.min(upTo, sizeBytes));
+      this.#wake();
+    };
+    const stream = new VhdStream(what, {
+      begin: ({ diskBytes, blocks }) => {
+        if (diskBytes < sizeBytes) throw this.#lied(`a VHD of ${diskBytes} bytes for ${sizeBytes}`);
+        this.#blocks ??= blocks;
+        if (String(this.#blocks) !== String(blocks)) throw this.#changed(0);
+        order = blocks;
+        advance();
       },
-      options,
-    );
+      data: async (offset, bytes) => {
+        const inside = bytes.subarray(0, Math.max(0, sizeBytes - offset));
+        if (bytes.subarray(inside.length).some((byte) => byte !== 0))
+          throw this.#lied(`data behind its ${sizeBytes} bytes`);
+        if (received.has(Math.floor(offset / VHD_BLOCK_BYTES))) await this.#compare(inside, offset);
+        else await this.#write(inside, offset);
+      },
+      blockEnd: (block) => {
+        received.add(block);
+        advance();
+      },
+    });
+    await this.#export('vhd', (part) => stream.push(part));
+    stream.finish();
+  }
+
+  async #downloadRaw(): Promise<void> {
+    const { sizeBytes } = this.#facts;
+    let at = 0;
+    await this.#export('raw', async (part) => {
+      if (at + part.length > sizeBytes) throw this.#lied(`more than its ${sizeBytes} bytes`);
+      const known = Math.min(part.length, Math.max(0, this.#atBytes - at));
+      if (known > 0) await this.#compare(part.subarray(0, known), at);
+      await this.#write(part.subarray(known), at + known);
+      at += part.length;
+      this.#atBytes = Math.max(this.#atBytes, at);
+      this.#wake();
+    });
     if (at !== sizeBytes) throw this.#lied(`${at} bytes of ${sizeBytes}`);
   }
 
-  async #keep(part: Buffer, at: number): Promise<void> {
-    const known = Math.min(part.length, Math.max(0, this.#atBytes - at));
-    try {
-      if (known > 0) await this.#compare(part.subarray(0, known), at);
-      await this.#write(part.subarray(known), at + known);
-    } catch (error) {
-      throw fromErrno(error, `cannot keep ${this.#facts.what} in ${this.#facts.path}`);
-    }
-    this.#atBytes = Math.max(this.#atBytes, at + part.length);
-    this.#wake();
+  async #export(format: string, onPart: (part: Buffer) => Promise<void>): Promise<void> {
+    const { vdiUuid, what, path } = this.#facts;
+    const options = { doing: `cannot read ${what}`, signal: this.#stop.signal };
+    const keep = async (part: Buffer): Promise<void> => {
+      try {
+        await onPart(part);
+      } catch (error) {
+        throw fromErrno(error, `cannot keep ${what} in ${path}`);
+      }
+    };
+    await this.#transfers.download('/export_raw_vdi', { vdi: vdiUuid, format }, keep, options);
   }
 
   /** Zeros are left as the hole that is there. */
@@ -187,10 +261,14 @@ export class SpooledDisk implements DiskReader {
   async #compare(part: Buffer, at: number): Promise<void> {
     const before = Buffer.alloc(part.length);
     const { bytesRead } = await this.#spool!.read(before, 0, before.length, at);
-    if (bytesRead === before.length && before.equals(part)) return;
-    throw new PhdError(
+    if (bytesRead !== before.length || !before.equals(part)) throw this.#changed(at);
+  }
+
+  #changed(at: number): PhdError {
+    const { what } = this.#facts;
+    return new PhdError(
       'SOURCE_CHANGED',
-      `${this.#facts.what} was read twice, since the line died, and is not the same: near byte ${at}`,
+      `${what} was read twice, since the line died, and is not the same: near byte ${at}`,
     );
   }
 

@@ -242,7 +242,7 @@ class Freeze {
       const what = `${place.name} of ${shownName(vm)} (${shownName(vdi.name_label)})`;
       const path = this.#scratch!.file(place.name);
       const facts = { what, vdiUuid: vdi.uuid, sizeBytes: vdi.virtual_size, path };
-      const reader = new SpooledDisk(facts, transfers);
+      const reader = new SpooledDisk(facts, transfers, (text) => session.log(text));
       this.#disks.push(reader);
       xenDisks.push({ ...place, userdevice: vbd.userdevice });
       disks.push({
