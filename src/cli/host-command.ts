@@ -10,7 +10,7 @@ import { ACCESS_SETTINGS, addSettings, changeOf, type Setting } from './settings
 import { printTable } from './table.ts';
 
 const SETTINGS: Setting[] = [
-  { flag: 'type', key: 'type', value: '<type>', help: 'esx or device (xen: not opened yet)', kind: 'text' },
+  { flag: 'type', key: 'type', value: '<type>', help: 'esx, xen or device', kind: 'text' },
   { flag: 'host', key: 'host', value: '<host>', help: 'name or address', kind: 'text' },
   {
     flag: 'port',
