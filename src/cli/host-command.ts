@@ -1,11 +1,14 @@
 /** `phd host list`, and the parent of what each kind of host has of its own. */
 import type { Command } from 'commander';
 import type { EngineContext } from '../engine/context.ts';
+import { escapeText } from '../engine/display-text.ts';
 import { PhdError } from '../errors.ts';
 import type { HostVm } from '../hosts/host.ts';
 import type { Cli } from './cli.ts';
 import { registerHostDevice } from './host-device-command.ts';
 import { registerHostEsx } from './host-esx-command.ts';
+import { registerHostRestore } from './host-restore-command.ts';
+import { registerHostXen } from './host-xen-command.ts';
 import { ACCESS_SETTINGS, addSettings, changeOf, type Setting } from './settings-options.ts';
 import { printTable } from './table.ts';
 
@@ -21,6 +24,13 @@ const SETTINGS: Setting[] = [
   },
   { flag: 'user', key: 'user', value: '<user>', help: 'user on the host', kind: 'text' },
   ...ACCESS_SETTINGS,
+  {
+    flag: 'member-tls-pin',
+    key: 'memberTlsPins',
+    value: '<sha256>',
+    help: 'of xen: those of the other members',
+    kind: 'list',
+  },
   {
     flag: 'device',
     key: 'devices',
@@ -45,6 +55,8 @@ Secrets are never taken on the command line: put them into a file, as by
 Examples:
   phd host add esx01 --type esx --host 192.168.1.20 --user root \\
       --private-key-file secrets/id
+  phd host add xen1 --type xen --host 192.168.1.30 --user root \\
+      --password-file secrets/xen1 --tls-pin SHA256
   phd host add here --type device --device /dev/sda /dev/sdb`;
 
 export function registerHost(program: Command, cli: Cli): void {
@@ -65,6 +77,8 @@ export function registerHost(program: Command, cli: Cli): void {
   registerChanges(host, cli);
   registerHostDevice(host, cli);
   registerHostEsx(host, cli);
+  registerHostRestore(host, cli);
+  registerHostXen(host, cli);
 }
 
 function registerChanges(host: Command, cli: Cli): void {
@@ -120,7 +134,10 @@ async function listHosts(
   for (const name of wanted) {
     try {
       const host = await context.host(name);
-      for (const vm of await host.listVms(cli.signal)) {
+      const vms = await host.listVms(cli.signal);
+      for (const twin of twinsOf(vms))
+        cli.warn(`host ${name}: several VMs are named ${escapeText(twin)}: they are told by their UUIDs`);
+      for (const vm of vms) {
         if (isJson) cli.printJson({ event: 'vm', host: name, ...vm });
         rows.push(cellsOf(name, vm));
       }
@@ -134,6 +151,12 @@ async function listHosts(
     for (const line of printTable(titles, rows)) cli.print(line);
   }
   cli.setStatusOf(failures);
+}
+
+/** Names that several VMs bear. */
+function twinsOf(vms: readonly HostVm[]): string[] {
+  const names = vms.map(({ name }) => name);
+  return [...new Set(names.filter((name, at) => names.indexOf(name) !== at))];
 }
 
 function cellsOf(host: string, { name, power, uuid, id, place }: HostVm): string[] {

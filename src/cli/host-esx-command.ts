@@ -1,22 +1,13 @@
-/** `phd host setup`, `check`, `remove`, `storage` and `restore`: what ESX hosts have of their own. */
+/** `phd host setup`, `check`, `remove` and `storage`: what ESX hosts have of their own. */
 import type { Command } from 'commander';
 import type { EngineContext } from '../engine/context.ts';
 import { escapeText, formatBytes } from '../engine/display-text.ts';
-import type { ArchiveRef } from '../engine/restore-source.ts';
-import type { HostRestoreResult } from '../engine/restore-to-host.ts';
 import { PhdError } from '../errors.ts';
 import type { EsxSetup, SetupStep } from '../hosts/esx/esx-setup.ts';
 import type { EsxStorage } from '../hosts/esx/esx-storage.ts';
+import type { CheckLine } from '../hosts/host.ts';
 import type { Cli } from './cli.ts';
-import { withHooks } from './operation-hooks.ts';
 import { printTable } from './table.ts';
-
-interface Words {
-  datastore: string;
-  name?: string;
-  date?: string;
-  json?: boolean;
-}
 
 const SETUP_HELP = `
 Lets the private key of the host's entry in phd.yaml in, from this machine's
@@ -27,38 +18,9 @@ Examples:
   phd host setup esx01              prints the steps
   phd host setup esx01 --run        does them, and logs in by the key alone`;
 
-const RESTORE_HELP = `
-Of hosts of type esx. Each disk is restored and proved here first, which
-takes its data's size in the state folder, then sent and proved there. A
-folder that exists is never written into.
-
-Examples:
-  phd host restore esx01 web --datastore datastore1
-  phd host restore esx01 web --datastore datastore1 --name web-test
-  phd host restore esx01 1:FOLDER/FILE --datastore datastore1`;
-
 export function registerHostEsx(host: Command, cli: Cli): void {
   registerSetup(host, cli);
   registerStorage(host, cli);
-  host
-    .command('restore')
-    .summary('put a VM onto an ESX host')
-    .description('put a VM, or one disk, onto a datastore of an ESX host and register it')
-    .argument('<HOST>', 'a host of type esx')
-    .argument('<WHAT...>', 'name or UUID of a VM, or archives of one run: N:folder/file or paths')
-    .requiredOption('--datastore <NAME>', 'datastore to put it on')
-    .option('--name <NAME>', 'of its folder and of the VM (default: its own)')
-    .option('--date <D>', 'of a VM: its newest run on or before this date')
-    .option('--json', 'JSON lines')
-    .addHelpText('after', RESTORE_HELP)
-    .action(async (name: string, what: string[], words: Words) => {
-      await cli.withContext(async (context) => {
-        const { withGate } = await import('../queue/gate.ts');
-        await withGate(context.places, 'restore', (check) =>
-          restoreThere(cli, context, { name, what }, words, check),
-        );
-      });
-    });
 }
 
 function registerSetup(host: Command, cli: Cli): void {
@@ -94,11 +56,11 @@ function registerSetup(host: Command, cli: Cli): void {
     });
   host
     .command('check')
-    .summary('try what a backup from ESX hosts needs')
+    .summary('try what a backup from hosts needs')
     .description(
-      'try login, programs, list, way of reading, key, and look for snapshots left; nothing is changed',
+      'try login, programs, list, way of reading, key, or members and storage of a pool, and look for snapshots left; nothing is changed',
     )
-    .argument('<HOST...>', 'hosts of type esx')
+    .argument('<HOST...>', 'hosts of type esx or xen')
     .option('--json', 'JSON lines')
     .action(async (names: string[], { json = false }: { json?: boolean }) => {
       await cli.withContext(async (context) => {
@@ -143,7 +105,10 @@ async function checkOne(
   name: string,
   isJson: boolean,
 ): Promise<PhdError[]> {
-  const lines = await (await setupOf(context, name)).check(cli.signal);
+  const lines =
+    (await context.host(name)).config.type === 'xen'
+      ? await checkXen(cli, context, name)
+      : await (await setupOf(context, name)).check(cli.signal);
   for (const { what, state, text } of lines) {
     if (isJson) cli.printJson({ event: 'check', host: name, what, state, message: text });
     else cli.print(`${state.padEnd(8)} ${what}: ${escapeText(text)}`);
@@ -243,51 +208,8 @@ function printStorage(cli: Cli, storage: EsxStorage): void {
   for (const notice of notices) cli.warn(notice);
 }
 
-async function restoreThere(
-  cli: Cli,
-  context: EngineContext,
-  { name, what }: { name: string; what: string[] },
-  { datastore, name: vmName, date, json = false }: Words,
-  check: () => void,
-): Promise<void> {
-  const { restoreToHost } = await import('../engine/restore-to-host.ts');
-  const archives = await archivesNamed(cli, context, what, date);
-  const request = { host: name, archives, datastore, ...(vmName === undefined ? {} : { name: vmName }) };
-  const result = await withHooks(cli, json, (hooks) =>
-    restoreToHost(context, request, { ...hooks, beforeDisk: check }),
-  );
-  report(cli, name, result, json);
-  cli.setStatusOf(result.failed.map(({ disk, error }) => cli.reportItemError(error, { disk }, json)));
-}
-
-/** One VM, or archives that lie in one folder. Throws USAGE, NOT_FOUND, TARGET_*. */
-async function archivesNamed(
-  cli: Cli,
-  context: EngineContext,
-  what: readonly string[],
-  date: string | undefined,
-): Promise<ArchiveRef[]> {
-  const { archiveRef, refsOfVm } = await import('../engine/choose-run.ts');
-  const [vm = ''] = what;
-  if (what.some((one) => one.includes('/'))) {
-    if (date !== undefined) throw new PhdError('USAGE', '--date goes with a VM, not with archives');
-    const refs = await Promise.all(what.map((one) => archiveRef(context, one)));
-    if (new Set(refs.map(({ storage, folder }) => `${storage.number}:${folder}`)).size > 1)
-      throw new PhdError('USAGE', 'these archives are not of one run: they lie in several folders');
-    return refs;
-  }
-  if (what.length > 1) throw new PhdError('USAGE', 'name one VM, or archives of one run');
-  const { indexTargets } = await import('../engine/index-targets.ts');
-  for (const { error } of await indexTargets(context, { scope: 'old', signal: cli.signal }))
-    if (error) cli.warn(error.message);
-  return await refsOfVm(context, { vm, onOrBefore: date }, (message) => cli.warn(message));
-}
-
-function report(cli: Cli, host: string, result: HostRestoreResult, isJson: boolean): void {
-  const { folder, disks, vmId, seconds } = result;
-  for (const { disk, diskBytes, proof } of disks) {
-    if (isJson) cli.printJson({ event: 'done', host, folder, disk, bytes: diskBytes, proof, vmId, seconds });
-    else cli.print(`ALL BLOCKS PROVED: ${host}:${folder}/${disk}, ${formatBytes(diskBytes)} (${proof})`);
-  }
-  if (!isJson && vmId !== null) cli.print(`registered on ${host} as VM ${vmId}, powered off`);
+async function checkXen(cli: Cli, context: EngineContext, name: string): Promise<CheckLine[]> {
+  const { xenHost } = await import('../engine/restore-to-xen.ts');
+  const { checkPool } = await import('../hosts/xen/xen-check.ts');
+  return await checkPool(await xenHost(context, name), cli.signal);
 }

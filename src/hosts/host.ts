@@ -38,6 +38,13 @@ export interface FrozenVm {
   release(): Promise<void>;
 }
 
+/** One thing that a backup needs, tried. */
+export interface CheckLine {
+  what: string;
+  state: 'good' | 'warning' | 'failed';
+  text: string;
+}
+
 export interface Host {
   readonly config: HostConfig;
   /** Throws TARGET_*, HOST_KEY_REFUSED, CANCELLED. */

@@ -145,4 +145,125 @@ describe('A pool of XenServer', () => {
       ).uuid,
     ).toBe(web.uuid);
   });
+
+  it('hostile names, several VMs of one name, a host that gives no VHD, a suspended VM', async () => {
+    const twins = await tale.phd(['backup', 'pool/twin', '--json']);
+    expect(twins.status).toBe(2);
+    expect(twins.stderr).toContain('has 2 VMs named twin: name one by');
+    const odd = await backUp('pool', ODD_NAME);
+    expect(await restored(`1:${only(odd.disks).folder}/${only(odd.disks).deltaFile}`)).toBe(
+      sha256(diskContent('2')),
+    );
+    const raw = await backUp('plain', 'raw');
+    expect(raw.warnings.join('\n')).toContain('its memory is not kept');
+    expect(await restored(`1:${only(raw.disks).folder}/${only(raw.disks).deltaFile}`)).toBe(sha256(webDisk));
+    expect(plain.seen.filter((one) => one.includes('format=raw'))).toHaveLength(1);
+    const quiesced = await backUp('pool', web.uuid, { quiesce: true });
+    expect(quiesced.warnings.join('\n')).toContain('cannot be quiesced');
+    for (const pool of [xen, plain]) expectNothingLeft(pool);
+  });
+
+  it('a session that ends, a master that moves, a line that is cut: the backup is whole', async () => {
+    xen.faults = { endSessions: true, cut: { handler: '/export_raw_vdi', afterBytes: 2 * BLOCK, times: 1 } };
+    xen.moveMaster(1);
+    const host = await context.host('pool');
+    const vm = only((await host.listVms()).filter(({ name }) => name === 'web'));
+    xen.moveMaster(0);
+    const frozen = await host.freeze(vm, { onWarning: () => undefined });
+    const target = Buffer.alloc(SIZE);
+    const exports = xen.seen.filter((one) => one.includes('format=vhd')).length;
+    await frozen.source.disks[0]?.reader?.read(0, target);
+    expect(target.equals(webDisk)).toBe(true);
+    expect(xen.seen.filter((one) => one.includes('format=vhd')).length - exports).toBe(2);
+    await frozen.release();
+    await frozen.release();
+    expectNothingLeft(xen);
+  }, 30_000);
+
+  it.each<[string, SimulatedXen['faults'], string]>([
+    [
+      'a body that ends early',
+      { short: { handler: '/export_raw_vdi', bytes: 600 } },
+      'ARCHIVE_DAMAGED|TARGET_LIED',
+    ],
+    [
+      'a task that failed',
+      { failTask: { handler: '/export_raw_vdi', code: 'SR_BACKEND_FAILURE_46', params: ['', 'gone'] } },
+      'TARGET_REFUSED',
+    ],
+    [
+      'a snapshot that is refused',
+      { refuse: { method: 'VM.snapshot', code: 'SR_FULL', params: ['1', '0'], times: 1 } },
+      'NO_SPACE',
+    ],
+    [
+      'a disk that stays in use',
+      { refuse: { method: 'VDI.destroy', code: 'VDI_IN_USE', params: ['x', 'destroy'], times: 2 } },
+      'LOCKED',
+    ],
+    ['an answer that is lost', { loseAnswer: { method: 'VM.snapshot', times: 1 } }, 'TARGET_UNREACHABLE'],
+    [
+      'a redirect to a stranger',
+      {
+        redirect: {
+          handler: '/export_raw_vdi',
+          location: 'https://127.0.0.9/export_raw_vdi%QUERY%',
+          times: 9,
+        },
+      },
+      'TARGET_LIED',
+    ],
+  ])('%s fails the backup, and the next leaves nothing', async (_, faults, codes) => {
+    xen.faults = faults;
+    const ended = await backUp('pool', web.uuid, { mode: 'full' }).then(
+      ({ failed }) => failed.map(({ error }) => error),
+      (error: unknown) => [error as Library.PhdError],
+    );
+    expect(ended.length).toBeGreaterThan(0);
+    for (const { code } of ended) expect(codes.split('|')).toContain(code);
+    for (const { message } of ended) expect(message).not.toContain('OpaqueRef');
+    xen.faults = {};
+    const next = await backUp('pool', web.uuid);
+    expect(next.failed).toEqual([]);
+    expectNothingLeft(xen);
+  });
+
+  it('a member that sees the storage is redirected to; a certificate that is not pinned is told nothing', async () => {
+    xen.faults = {
+      redirect: { handler: '/export_raw_vdi', location: 'https://127.0.0.2/export_raw_vdi%QUERY%', times: 1 },
+    };
+    expect((await backUp('pool', web.uuid)).failed).toEqual([]);
+    expect(xen.seen.some((one) => one.startsWith('127.0.0.2 GET /export_raw_vdi'))).toBe(true);
+    const stranger = new Tale();
+    stranger.home.write('xen.password', XEN_PASSWORD, 0o600);
+    const line = hostLine('pool', xen)
+      .replace(xen.members[0]!.tlsPin, 'ab'.repeat(32))
+      .replace(xen.members[1]!.tlsPin, '');
+    stranger.configure({ config: `hosts:\n${line}` });
+    const before = xen.seen.length;
+    const run = await stranger.phd(['host', 'list', 'pool']);
+    stranger.remove();
+    expect(run.status).toBe(4);
+    expect(run.stderr).toContain(`it shows SHA-256 ${xen.members[0]!.tlsPin}`);
+    expect(xen.seen.length).toBe(before);
+  });
+
+  it('phd host check tells members, storage and what was left; the next backup removes what is ours', async () => {
+    const host = await context.host('pool');
+    const vm = only((await host.listVms()).filter(({ name }) => name === 'web'));
+    await host.freeze(vm, { onWarning: () => undefined });
+    xen.db.snapshot(web.ref, 'phd-backup-000000000000-00000000');
+    const run = await tale.phd(['host', 'check', 'pool']);
+    expect(run.status, run.stderr).toBe(0);
+    expect(run.stdout).toContain('127.0.0.1 is the master');
+    expect(run.stdout).toContain('127.0.0.2: XCP-ng 8.3.0, its certificate is known');
+    expect(run.stdout).toContain('Local storage (default), small');
+    expect(run.stdout).toMatch(
+      /warning +snapshot: phd-backup-[0-9a-f]{12}-[0-9a-f]{8} of web: the next backup of it removes it/,
+    );
+    expect(run.stdout).toContain('left by another machine or home');
+    expect((await backUp('pool', web.uuid)).warnings.join('\n')).toContain('was removed');
+    const left = [...xen.db.records.VM.values()].filter((one) => one.is_a_snapshot);
+    expect(left.map((one) => one.name_label)).toEqual(['phd-backup-000000000000-00000000']);
+  });
 });

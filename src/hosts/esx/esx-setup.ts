@@ -3,6 +3,7 @@ import ssh2 from 'ssh2';
 import { isPlainName } from '../../datastore/plain-name.ts';
 import { fromErrno, PhdError } from '../../errors.ts';
 import { shellQuoted, shellWord } from '../../storage/shell-word.ts';
+import type { CheckLine } from '../host.ts';
 import { HostLine } from '../host-line.ts';
 import type { HostAccess } from '../open-host.ts';
 import type { EsxHost } from './esx-host.ts';
@@ -35,12 +36,6 @@ export interface SetupStep {
   title: string;
   /** For the host's shell. */
   command: string;
-}
-
-export interface CheckLine {
-  what: string;
-  state: 'good' | 'warning' | 'failed';
-  text: string;
 }
 
 export class EsxSetup {

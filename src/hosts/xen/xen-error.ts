@@ -46,6 +46,8 @@ const CODES: Record<string, [ErrorCode, string]> = {
   DUPLICATE_MAC_SEED: ['EXISTS', 'a VM of the pool comes from the same export: leave --preserve-macs out'],
   DUPLICATE_VM: ['EXISTS', 'the VM is in the pool already: leave --preserve-macs out'],
   VM_REQUIRES_SR: ['TARGET_UNREACHABLE', 'storage of the VM is not plugged'],
+  // What xapi says of a connection that broke, and of much else: worth another try.
+  INTERNAL_ERROR: ['TARGET_UNREACHABLE', 'the host broke off'],
   TASK_CANCELLED: ['CANCELLED', 'it was cancelled on the host'],
 };
 const UNSUPPORTED_QUIESCE = /QUIESCE/;
@@ -60,6 +62,11 @@ export function xenError({ code, params }: XenFailure, doing: string): PhdError 
   return new PhdError(ours, `${doing}: ${advice === null ? words : `${advice} (${words})`}`, {
     cause: new XenApiError(code, params),
   });
+}
+
+/** Tells more than a line that broke: others are what the host makes of that. */
+export function isTellingCode(code: string): boolean {
+  return code in CODES && code !== 'INTERNAL_ERROR';
 }
 
 /** The answer itself, kept as the cause of the error that people see. */

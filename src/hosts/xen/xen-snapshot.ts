@@ -21,22 +21,33 @@ export interface XenSnapshot {
 export class XenSnapshots {
   readonly #session: XenSession;
   readonly #prefix: string;
+  readonly #owner: string;
 
   /** `home`: what tells this home of the program from others. */
   constructor(session: XenSession, home: string) {
     this.#session = session;
-    const owner = createHash('sha256').update(`${hostname()}\0${home}`).digest('hex').slice(0, 12);
-    this.#prefix = `${PREFIX}-${owner}-`;
+    this.#owner = createHash('sha256').update(`${hostname()}\0${home}`).digest('hex').slice(0, 12);
+    this.#prefix = `${PREFIX}-${this.#owner}-`;
   }
 
   /** Made by this home. */
-  isOwn({ name_label }: VmRecord): boolean {
-    return name_label.startsWith(this.#prefix);
+  isOwn({ name_label, is_a_snapshot, other_config }: VmRecord): boolean {
+    return is_a_snapshot && (name_label.startsWith(this.#prefix) || other_config[PREFIX] === this.#owner);
   }
 
   /** Made by this program, here or elsewhere. */
-  static isOfProgram({ name_label, is_a_snapshot }: VmRecord): boolean {
-    return is_a_snapshot && name_label.startsWith(`${PREFIX}-`);
+  isOfProgram({ name_label, is_a_snapshot, other_config }: VmRecord): boolean {
+    return is_a_snapshot && (name_label.startsWith(`${PREFIX}-`) || PREFIX in other_config);
+  }
+
+  /** A VM of this name, so that it can be exported as one; it is marked first, and known by that from then on. */
+  async showAs(snapshotRef: string, vm: string): Promise<void> {
+    const doing = `cannot name the snapshot of ${shownName(vm)}`;
+    const call = (method: string, ...words: unknown[]): Promise<unknown> =>
+      this.#session.call(method, [snapshotRef, ...words], nothing, doing);
+    await call('VM.add_to_other_config', PREFIX, this.#owner);
+    await call('VM.set_is_a_template', false);
+    await call('VM.set_name_label', vm);
   }
 
   /** Nothing calls it off, for the host would go on. Throws what xenError makes of answers, TARGET_*; it may stand all the same. */
@@ -86,7 +97,7 @@ export class XenSnapshots {
     for (const snapshotRef of snapshots) {
       try {
         const record = await this.#session.call('VM.get_record', [snapshotRef], vmRecord, doing, { signal });
-        if (!record.is_a_snapshot || !this.isOwn(record)) continue;
+        if (!this.isOwn(record)) continue;
         await this.#remove(snapshotRef, record, vm);
         removed.push(record.name_label);
       } catch (error) {

@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { z } from 'zod';
 import { shownName } from '../../datastore/plain-name.ts';
 import { fromErrno, PhdError, throwIfAborted } from '../../errors.ts';
-import { xenError } from './xen-error.ts';
+import { isTellingCode, xenError } from './xen-error.ts';
 import { sendRequest, type XenExchange } from './xen-line.ts';
 import { hostRecord, nothing, recordsOf, ref, taskRecord } from './xen-records.ts';
 import type { XenSession } from './xen-session.ts';
@@ -123,13 +123,14 @@ export class XenTransfers {
     return xenError(failure, `host ${this.#session.config.name}: ${doing}`);
   }
 
-  /** A line that broke tells less than the task, if that has failed. */
+  /** A line that broke tells less than the task, if that has failed for a reason of its own. */
   async #reason(task: string, error: unknown, doing: string): Promise<PhdError> {
     const own = fromErrno(error, doing);
     if (own.code !== 'TARGET_UNREACHABLE' && own.code !== 'TARGET_REFUSED') return own;
     try {
       const found = await this.#session.call('task.get_record', [task], taskRecord, doing);
-      if (found.status === 'failure') return this.#failureOf(found, doing);
+      const [code = ''] = found.error_info;
+      if (found.status === 'failure' && isTellingCode(code)) return this.#failureOf(found, doing);
     } catch (failure) {
       this.#session.log(`no word of the task: ${(failure as Error).message}`);
     }

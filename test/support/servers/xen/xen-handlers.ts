@@ -69,6 +69,19 @@ export const UPLOADS: Record<string, Taken> = {
     else disk.write(0, body);
     return '';
   },
+  /** Of a VM whose disks are there. */
+  '/import_metadata': async (db, words, body) => {
+    const { metadata } = await unpackXva(body, true);
+    const { vm, vbds, vifs } = metadata as { vm: XenRecord; vbds: { vbd: XenRecord }[]; vifs: XenRecord[] };
+    const ref = db.createVm({ ...vm, power_state: 'Halted' });
+    for (const { vbd } of vbds) {
+      if (vbd.VDI !== NULL_REF) db.get('VDI', vbd.VDI);
+      db.createVbd({ ...vbd, VM: ref, attached: false });
+    }
+    for (const vif of vifs)
+      db.createVif({ ...vif, VM: ref, MAC: words.get('restore') === 'true' ? vif.MAC : '' });
+    return `<value><array><data><value>${ref}</value></data></array></value>`;
+  },
   '/import': async (db, words, body) => {
     const { metadata, disks } = await unpackXva(body, words.get('force') === 'true');
     const { vm, vbds, vifs } = metadata as { vm: XenRecord; vbds: XenRecord[]; vifs: XenRecord[] };
