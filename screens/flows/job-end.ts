@@ -183,8 +183,8 @@ async function maySalvage(job: Job): Promise<boolean> {
   if (job.kind !== 'restore' || !hasFailed(job) || !SALVAGED.has(job.errorCode ?? '')) return false;
   const { readRequest } = await import('../../src/queue/request.ts');
   try {
-    const { salvage: isSalvage, inPlace } = readRequest('restore', job);
-    return !isSalvage && inPlace !== true;
+    const request = readRequest('restore', job);
+    return !('host' in request) && !request.salvage && request.inPlace !== true;
   } catch {
     return false;
   }

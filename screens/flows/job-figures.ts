@@ -54,6 +54,7 @@ export function amountText({ bytes, totalBytes }: JobProgress): string {
 const PHASES: Record<string, string> = {
   restore: 'restoring',
   compare: 'comparing with what is there',
+  send: 'sending to the host, and proving there',
   apply: 'putting the blocks into the disk',
   verify: 'reading and proving',
   authenticate: 'proving the encrypted FULL',
@@ -121,7 +122,8 @@ function readResult({ result }: Job): Result {
 }
 
 function figuresOf(job: Job, result: Result): [string, string][] {
-  if (job.kind === 'restore') return restoreFigures(result);
+  if (job.kind === 'restore')
+    return Array.isArray(result.disks) ? hostFigures(result, result.disks) : restoreFigures(result);
   if (job.kind === 'backup') return backupFigures(result);
   const count = (name: string): [string, string][] =>
     typeof result[name] === 'number' ? [[NAMES[name] as string, String(result[name])]] : [];
@@ -152,6 +154,20 @@ function restoreFigures(result: Result): [string, string][] {
     ...(number(kept) > 0 ? ([['written', writtenText(result)]] as [string, string][]) : []),
     ['retried', String(number(retried))],
     ['Size and time', `${formatBytes(number(diskBytes))} in ${formatSeconds(spent)}, ${rateText(rate)}`],
+  ];
+}
+
+/** Of a VM that was put onto a host. */
+function hostFigures({ folder, vmId, seconds }: Result, disks: readonly Result[]): [string, string][] {
+  const isRegistered = typeof vmId === 'string';
+  return [
+    ['Folder', String(folder ?? '')],
+    ...disks.map((one): [string, string] => [
+      String(one.disk),
+      `${formatBytes(Number(one.diskBytes))}, proved: ${one.proof}`,
+    ]),
+    ['Registered', isRegistered ? `as VM ${vmId}, powered off` : 'no'],
+    ['Time', formatSeconds(typeof seconds === 'number' ? seconds : 0)],
   ];
 }
 

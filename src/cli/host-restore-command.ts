@@ -16,6 +16,7 @@ interface Words {
   newMacs?: boolean;
   name?: string;
   date?: string;
+  background?: boolean;
   json?: boolean;
 }
 
@@ -29,6 +30,7 @@ Examples:
   phd host restore esx01 web --datastore datastore1
   phd host restore esx01 web --datastore datastore1 --name web-test
   phd host restore esx01 1:FOLDER/FILE --datastore datastore1
+  phd host restore esx01 web --datastore datastore1 --background
   phd host restore xen1 web --sr "Local storage" --new-macs`;
 
 export function registerHostRestore(host: Command, cli: Cli): void {
@@ -44,10 +46,12 @@ export function registerHostRestore(host: Command, cli: Cli): void {
     .option('--new-macs', 'xen: MAC addresses are made anew')
     .option('--name <NAME>', 'of its folder and of the VM (default: its own)')
     .option('--date <D>', 'of a VM: its newest run on or before this date')
+    .option('--background', 'esx: queue it, for phd daemon: see phd jobs')
     .option('--json', 'JSON lines')
     .addHelpText('after', RESTORE_HELP)
     .action(async (name: string, what: string[], words: Words) => {
       await cli.withContext(async (context) => {
+        if (words.background) return await queueThere(cli, context, { name, what }, words);
         const { withGate } = await import('../queue/gate.ts');
         await withGate(context.places, 'restore', async (check) =>
           (await context.host(name)).config.type === 'xen'
@@ -58,16 +62,38 @@ export function registerHostRestore(host: Command, cli: Cli): void {
     });
 }
 
+async function queueThere(
+  cli: Cli,
+  context: EngineContext,
+  { name: host, what }: { name: string; what: string[] },
+  words: Words,
+): Promise<void> {
+  const { esxHost } = await import('../engine/restore-to-host.ts');
+  const { queueHostRestore } = await import('./host-restore-queue.ts');
+  await esxHost(context, host);
+  const { name, date, json = false } = words;
+  const place = { host, datastore: datastoreOf(host, words), ...(name === undefined ? {} : { name }) };
+  const archives = await archivesNamed(cli, context, what, date);
+  await queueHostRestore(cli, what, archives, place, json);
+}
+
+/** Throws USAGE. */
+function datastoreOf(host: string, { datastore, sr, preserveMacs, newMacs }: Words): string {
+  if (sr !== undefined || preserveMacs || newMacs)
+    throw new PhdError('USAGE', `--sr and MAC addresses are for hosts of type xen; ${host} is none`);
+  if (datastore === undefined) throw new PhdError('USAGE', `name a datastore of ${host} by --datastore`);
+  return datastore;
+}
+
 async function restoreThere(
   cli: Cli,
   context: EngineContext,
   { name, what }: { name: string; what: string[] },
-  { datastore, sr, preserveMacs, newMacs, name: vmName, date, json = false }: Words,
+  words: Words,
   check: () => void,
 ): Promise<void> {
-  if (sr !== undefined || preserveMacs || newMacs)
-    throw new PhdError('USAGE', `--sr and MAC addresses are for hosts of type xen; ${name} is none`);
-  if (datastore === undefined) throw new PhdError('USAGE', `name a datastore of ${name} by --datastore`);
+  const datastore = datastoreOf(name, words);
+  const { name: vmName, date, json = false } = words;
   const { restoreToHost } = await import('../engine/restore-to-host.ts');
   const archives = await archivesNamed(cli, context, what, date);
   const request = { host: name, archives, datastore, ...(vmName === undefined ? {} : { name: vmName }) };

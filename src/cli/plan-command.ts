@@ -8,7 +8,7 @@ import type { RestorePlan } from '../engine/restore-plan.ts';
 import { type ErrorCode, PhdError } from '../errors.ts';
 import type { PlannedEntry } from '../queue/planned-jobs.ts';
 import type { Queue } from '../queue/queue.ts';
-import type { Requests } from '../queue/request.ts';
+import type { DiskRestore } from '../queue/request.ts';
 import type { Cli } from './cli.ts';
 import { tellWhatHolds, withQueue } from './queued-jobs.ts';
 import { printTable } from './table.ts';
@@ -147,7 +147,7 @@ async function printPlan(cli: Cli, context: EngineContext, entries: readonly Loo
   }
 }
 
-async function submit(cli: Cli, queue: Queue, requests: readonly Requests['restore'][]): Promise<number[]> {
+async function submit(cli: Cli, queue: Queue, requests: readonly DiskRestore[]): Promise<number[]> {
   const { submitterOf } = await import('../queue/submitter.ts');
   const jobs = queue.submit('restore', requests, submitterOf(cli.env));
   for (const { id, title } of jobs) cli.print(`job ${id} queued: ${title}`);

@@ -2,7 +2,7 @@
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { parseArchiveName } from '../archive/names.ts';
-import { isPlainName } from '../datastore/plain-name.ts';
+import { isPlainName, shownName } from '../datastore/plain-name.ts';
 import { parseVmx, vmxUuid } from '../datastore/vmx.ts';
 import { rewriteVmx } from '../datastore/vmx-rewrite.ts';
 import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
@@ -11,6 +11,8 @@ import type { EsxImport } from '../hosts/esx/esx-import.ts';
 import type { OperationHooks } from './backup.ts';
 import type { EngineContext } from './context.ts';
 import { escapeText } from './display-text.ts';
+import { claimHostPlace } from './host-claim.ts';
+import { neededRoom, requireHostRoom } from './host-room.ts';
 import { Progress } from './progress.ts';
 import { restore } from './restore.ts';
 import type { ArchiveRef } from './restore-source.ts';
@@ -23,6 +25,8 @@ export interface HostRestoreRequest {
   host: string;
   /** Archives of one run. */
   archives: readonly ArchiveRef[];
+  /** FULLs that were chosen; those of other archives are looked for. */
+  fulls?: ReadonlyMap<ArchiveRef, ArchiveRef>;
   datastore: string;
   /** Of the folder and the VM; default: as in the archive. */
   name?: string;
@@ -40,8 +44,9 @@ export interface HostRestoreResult {
 
 /**
  * Each disk is restored here first, into the state folder, and sent when it is proved. A disk that fails is in `failed`; the VM
- * is registered only if none did. Throws what keeps all from being begun: USAGE, NOT_FOUND, EXISTS, VM_RUNNING, TARGET_*,
- * CANCELLED; then nothing of it stays on the host.
+ * is registered only if none did. Throws what keeps all from being begun: USAGE, NOT_FOUND, EXISTS, LOCKED (another restore to
+ * this place runs), VM_RUNNING, NO_SPACE (the data of all disks does not fit), TARGET_*, CANCELLED; then nothing of it stays on
+ * the host.
  */
 export async function restoreToHost(
   ctx: EngineContext,
@@ -49,15 +54,39 @@ export async function restoreToHost(
   hooks: OperationHooks = {},
 ): Promise<HostRestoreResult> {
   const startedMs = performance.now();
-  const { archives, datastore } = request;
-  const [first] = archives;
+  const [first] = request.archives;
   if (first === undefined) throw new PhdError('NOT_FOUND', 'there is no archive to restore');
   const host = await esxHost(ctx, request.host);
   const files = await vmFiles(ctx, first, hooks);
   const name = request.name ?? nameOf(files, first);
+  const place = `${request.host}:${shownName(request.datastore)}/${shownName(name)}`;
+  const claim = claimHostPlace(ctx.places.stateDir, place);
+  try {
+    const result = await restoreInto(ctx, { host, files, name }, request, hooks);
+    return { ...result, seconds: (performance.now() - startedMs) / 1000 };
+  } finally {
+    claim.release();
+  }
+}
+
+interface Goal {
+  host: EsxHost;
+  files: readonly ArchiveFile[];
+  name: string;
+}
+
+async function restoreInto(
+  ctx: EngineContext,
+  { host, files, name }: Goal,
+  request: HostRestoreRequest,
+  hooks: OperationHooks,
+): Promise<Omit<HostRestoreResult, 'seconds'>> {
+  const { archives, datastore, fulls = new Map() } = request;
   const { EsxImport } = await import('../hosts/esx/esx-import.ts');
   const target = await EsxImport.begin(host, datastore, name, hooks.signal);
   try {
+    const needed = await neededRoom(ctx, archives, fulls, hooks.signal);
+    await requireHostRoom(host, datastore, needed, hooks);
     const disks: HostRestoreResult['disks'] = [];
     const failed: HostRestoreResult['failed'] = [];
     const names = diskNames(archives);
@@ -65,7 +94,7 @@ export async function restoreToHost(
       const disk = names[at]!.name;
       try {
         hooks.beforeDisk?.();
-        disks.push(await sendDisk(ctx, { archive, disk, files, target }, hooks));
+        disks.push(await sendDisk(ctx, { archive, full: fulls.get(archive), disk, files, target }, hooks));
       } catch (error) {
         const failure = fromErrno(error, disk);
         if (['CANCELLED', 'TARGET_UNREACHABLE'].includes(failure.code)) throw failure;
@@ -74,23 +103,21 @@ export async function restoreToHost(
     }
     if (disks.length === 0) {
       await target.abandon();
-      return { folder: target.folder, disks, failed, vmId: null, seconds: secondsSince(startedMs) };
+      return { folder: target.folder, disks, failed, vmId: null };
     }
     const good = names.filter(({ name: one }) => disks.some(({ disk }) => disk === one));
-    const vmId = await placeVm(
-      { host, target, files, name, good, isWhole: failed.length === 0 },
-      request,
-      hooks,
-    );
-    await target.finish();
-    return { folder: target.folder, disks, failed, vmId, seconds: secondsSince(startedMs) };
+    const isWhole = failed.length === 0;
+    const vmId = await placeVm({ host, target, files, name, good, isWhole }, request, hooks);
+    if (isWhole) await target.finish();
+    return { folder: target.folder, disks, failed, vmId };
   } catch (error) {
     await target.abandon().catch((failure: Error) => hooks.onWarning?.(failure.message));
     throw error;
   }
 }
 
-async function esxHost(ctx: EngineContext, name: string): Promise<EsxHost> {
+/** Throws USAGE if phd.yaml has no such host, or of another type. */
+export async function esxHost(ctx: EngineContext, name: string): Promise<EsxHost> {
   const { EsxHost } = await import('../hosts/esx/esx-host.ts');
   const host = await ctx.host(name);
   if (host instanceof EsxHost) return host;
@@ -132,19 +159,22 @@ function diskNames(archives: readonly ArchiveRef[]): { scsiId: string; name: str
   });
 }
 
+interface DiskToSend {
+  archive: ArchiveRef;
+  full: ArchiveRef | undefined;
+  disk: string;
+  files: readonly ArchiveFile[];
+  target: EsxImport;
+}
+
 async function sendDisk(
   ctx: EngineContext,
-  {
-    archive,
-    disk,
-    files,
-    target,
-  }: { archive: ArchiveRef; disk: string; files: readonly ArchiveFile[]; target: EsxImport },
+  { archive, full, disk, files, target }: DiskToSend,
   hooks: OperationHooks,
 ): Promise<HostRestoreResult['disks'][number]> {
   const scratch = await openScratch(ctx.places.stateDir);
   try {
-    const here = await restore(ctx, { archive, to: scratch.file('disk') }, hooks);
+    const here = await restore(ctx, { archive, ...(full && { full }), to: scratch.file('disk') }, hooks);
     throwIfAborted(hooks.signal);
     const file = await open(here.flatPath, 'r');
     try {
@@ -212,14 +242,12 @@ async function placeVm(
     await target.placeFile(file.name, file.bytes, signal);
   await target.placeFile(vmxName, Buffer.from(text), signal);
   if (isWhole) return await target.register(vmxName, signal);
-  onWarning(`${escapeText(name)} is not registered on ${request.host}: disks are missing`);
+  onWarning(
+    `${escapeText(name)} is not registered on ${request.host}: disks are missing; the next restore to this place begins anew`,
+  );
   return null;
 }
 
 function uuidOf(vmx: ArchiveFile): string | null {
   return vmxUuid(parseVmx(vmx.bytes, vmx.name).values.get('uuid.bios'));
-}
-
-function secondsSince(startedMs: number): number {
-  return (performance.now() - startedMs) / 1000;
 }

@@ -1,18 +1,24 @@
 /** From a job to calls of the engine; one request, the same words as on the command line. */
 import type { OperationHooks } from '../engine/backup.ts';
 import type { EngineContext } from '../engine/context.ts';
+import type { ArchiveRef } from '../engine/restore-source.ts';
 import { fromErrno, type PhdError, throwIfAborted } from '../errors.ts';
 import type { Job } from '../model/job.ts';
 import { requireUnlocked } from './gate.ts';
 import type { Queue } from './queue.ts';
-import { type Requests, readRequest, sourceOf } from './request.ts';
+import { type DiskRestore, type HostRestore, type Requests, readRequest, sourceOf } from './request.ts';
 import type { Operation, OperationEnd } from './run-job.ts';
 
 /** The operation of any job, with the context it works in. */
 export function jobOperation(queue: Queue, context: EngineContext): Operation {
   return async (job: Job, hooks: OperationHooks) => {
     const guarded = { ...hooks, beforeDisk: () => requireUnlocked(queue.db, job.kind) };
-    if (job.kind === 'restore') return await restoreJob(context, readRequest('restore', job), guarded);
+    if (job.kind === 'restore') {
+      const request = readRequest('restore', job);
+      return 'host' in request
+        ? await hostRestoreJob(context, request, guarded)
+        : await restoreJob(context, request, guarded);
+    }
     if (job.kind === 'backup') return await backupJob(context, readRequest('backup', job), guarded);
     return await verifyJob(context, readRequest('verify', job), guarded);
   };
@@ -20,7 +26,7 @@ export function jobOperation(queue: Queue, context: EngineContext): Operation {
 
 async function restoreJob(
   context: EngineContext,
-  request: Requests['restore'],
+  request: DiskRestore,
   hooks: OperationHooks,
 ): Promise<OperationEnd> {
   const { archiveRef } = await import('../engine/choose-run.ts');
@@ -52,6 +58,24 @@ async function restoreJob(
   }
 }
 
+async function hostRestoreJob(
+  context: EngineContext,
+  { disks, ...where }: HostRestore,
+  hooks: OperationHooks,
+): Promise<OperationEnd> {
+  const { archiveRef } = await import('../engine/choose-run.ts');
+  const { restoreToHost } = await import('../engine/restore-to-host.ts');
+  const archives: ArchiveRef[] = [];
+  const fulls = new Map<ArchiveRef, ArchiveRef>();
+  for (const { archive, full } of disks) {
+    const ref = await archiveRef(context, archive);
+    archives.push(ref);
+    if (full !== undefined) fulls.set(ref, await archiveRef(context, full));
+  }
+  const { failed, ...result } = await restoreToHost(context, { ...where, archives, fulls }, hooks);
+  return endOf(result, failed, hooks);
+}
+
 async function backupJob(
   context: EngineContext,
   request: Requests['backup'],
@@ -63,7 +87,16 @@ async function backupJob(
     const { backupVm } = await import('../engine/backup-host.ts');
     return await backupVm(within, how, hooks);
   });
-  for (const { disk, error } of failed) hooks.onWarning?.(`disk ${disk} failed: ${error.message}`);
+  return endOf(result, failed, hooks);
+}
+
+/** Disks that failed are told in the log; the job fails by the worst of them. */
+function endOf(
+  result: unknown,
+  failed: readonly { disk: string; error: PhdError }[],
+  { onWarning = () => undefined }: OperationHooks,
+): OperationEnd {
+  for (const { disk, error } of failed) onWarning(`disk ${disk} failed: ${error.message}`);
   return { result, failures: failed.map(({ error }) => error) };
 }
 

@@ -7,7 +7,7 @@ import type { PlannedVm } from '../engine/planned-restore.ts';
 import type { RestorePlan } from '../engine/restore-plan.ts';
 import { changeLines, previewVmx, readVmFiles, rewriteFor, type VmxFit } from '../engine/restore-vmx.ts';
 import { PhdError } from '../errors.ts';
-import { goalOfRestore, type Requests } from './request.ts';
+import { type DiskRestore, goalOfRestore } from './request.ts';
 
 /** One VM that is to be restored, with its run. */
 export interface PlannedEntry {
@@ -73,7 +73,7 @@ export async function vmxChanges(
 export function planRequests(
   entries: readonly PlannedEntry[],
   options: { verify: boolean; assumeOff: boolean },
-): Requests['restore'][] {
+): DiskRestore[] {
   const requests = entries.flatMap((entry) => requestsOf(entry, options));
   const goals = requests.map(goalOfRestore);
   const twice = goals.find((goal, at) => goals.indexOf(goal) !== at);
@@ -89,7 +89,7 @@ export function planRequests(
 function requestsOf(
   { to, planned, vmx }: PlannedEntry,
   { verify, assumeOff }: { verify: boolean; assumeOff: boolean },
-): Requests['restore'][] {
+): DiskRestore[] {
   return planned.disks.map(({ checked, full }, at) => {
     const isFull = checked.kind === 'full';
     return {

@@ -1,7 +1,7 @@
 /** What jobs ask for, as JSON in jobs.db: checked before it is written and again when it is read. Holds no secrets. */
 import path from 'node:path';
 import { z } from 'zod';
-import { parseArchiveName } from '../archive/names.ts';
+import { parseArchiveName, parseFolderName } from '../archive/names.ts';
 import { PhdError } from '../errors.ts';
 import type { Job, JobKind } from '../model/job.ts';
 
@@ -16,7 +16,7 @@ const target = z.number().int().min(1).max(9999);
 /** Characters of a name. */
 const MAX_NAME = 255;
 
-const restoreRequest = z.strictObject({
+const diskRestore = z.strictObject({
   archive,
   full: archive.optional(),
   to: absolute,
@@ -48,6 +48,19 @@ const restoreRequest = z.strictObject({
         .optional(),
     })
     .optional(),
+});
+
+/** A VM, or some of its disks, onto a datastore of a host. */
+const hostRestore = z.strictObject({
+  host: z.string().min(1).max(MAX_NAME),
+  datastore: z.string().min(1).max(MAX_NAME),
+  /** Archives of one run, each with the FULL that was chosen for it. */
+  disks: z
+    .array(z.strictObject({ archive, full: archive.optional() }))
+    .min(1)
+    .max(1_000),
+  /** Of the folder and the VM; default: as in the archive. */
+  name: z.string().min(1).max(MAX_NAME).optional(),
 });
 
 const howToBackUp = {
@@ -98,17 +111,20 @@ const verifyRequest = z.union([
   z.strictObject({ disk: absolute, against: archive, full: archive.optional() }),
 ]);
 
-const REQUESTS = { restore: restoreRequest, backup: backupRequest, verify: verifyRequest };
+const REQUESTS = { backup: backupRequest, verify: verifyRequest };
+
+export type DiskRestore = z.output<typeof diskRestore>;
+export type HostRestore = z.output<typeof hostRestore>;
 
 export interface Requests {
-  restore: z.output<typeof restoreRequest>;
+  restore: DiskRestore | HostRestore;
   backup: z.output<typeof backupRequest>;
   verify: z.output<typeof verifyRequest>;
 }
 
 /** JSON of a request that a job can be made of. Throws USAGE. */
 export function printRequest<Kind extends JobKind>(kind: Kind, request: Requests[Kind]): string {
-  const checked = REQUESTS[kind].safeParse(request);
+  const checked = parse(kind, request);
   if (!checked.success)
     throw new PhdError('USAGE', `this ${kind} cannot be queued: ${faultOf(checked.error)}`);
   return JSON.stringify(checked.data);
@@ -122,12 +138,19 @@ export function readRequest<Kind extends JobKind>(kind: Kind, job: Job): Request
   } catch {
     value = undefined;
   }
-  const checked = REQUESTS[kind].safeParse(value);
+  const checked = parse(kind, value);
   if (checked.success) return checked.data as Requests[Kind];
   throw new PhdError(
     'CONFIG_INVALID',
     `the request of job ${job.id} cannot be read: ${faultOf(checked.error)}`,
   );
+}
+
+/** A fault is told of the form that was meant, not of both. */
+function parse(kind: JobKind, value: unknown): z.ZodSafeParseResult<unknown> {
+  if (kind !== 'restore') return REQUESTS[kind].safeParse(value);
+  const isForHost = typeof value === 'object' && value !== null && 'host' in value;
+  return (isForHost ? hostRestore : diskRestore).safeParse(value);
 }
 
 /** An archive as a job names it: one named by its path keeps the whole path. */
@@ -138,7 +161,9 @@ export function queuedArchive(text: string): string {
 /** One line for lists. */
 export function titleOf<Kind extends JobKind>(kind: Kind, request: Requests[Kind]): string {
   if (kind === 'restore') {
-    const { archive: from, to, name } = request as Requests['restore'];
+    const restore = request as Requests['restore'];
+    if ('host' in restore) return `${archivesText(restore)} to ${placeOnHost(restore)}`;
+    const { archive: from, to, name } = restore;
     return `${from} to ${name === undefined ? to : path.join(to, name)}`;
   }
   if (kind === 'backup') return sourceOf(request as Requests['backup']);
@@ -147,6 +172,17 @@ export function titleOf<Kind extends JobKind>(kind: Kind, request: Requests[Kind
   if ('target' in verify) return `target ${verify.target}${verify.newest ? ', newest of each disk' : ''}`;
   const [first = '', ...others] = verify.archives;
   return others.length === 0 ? first : `${first} and ${others.length} more`;
+}
+
+/** The first of the archives, and how many there are besides. */
+function archivesText({ disks }: HostRestore): string {
+  const [first, ...others] = disks.map(({ archive: one }) => one);
+  return others.length === 0 ? (first ?? '') : `${first} and ${others.length} more`;
+}
+
+/** `esx01:datastore1/web`; without a name of its own the VM is called as in the archive. */
+function placeOnHost({ host, datastore, name }: HostRestore): string {
+  return `${host}:${datastore}${name === undefined ? '' : `/${name}`}`;
 }
 
 /** Where the VM of a backup lies, `HOST/VM` or its folder. */
@@ -162,7 +198,9 @@ export function subjectOf(job: Job): string {
       return 'host' in backup ? backup.vm : path.basename(backup.folder);
     }
     if (job.kind === 'restore') {
-      const { archive: from, name } = readRequest('restore', job);
+      const restore = readRequest('restore', job);
+      if ('host' in restore) return restore.name ?? vmOf(restore);
+      const { archive: from, name } = restore;
       return name ?? parseArchiveName(path.basename(from))?.disk ?? path.basename(from);
     }
     const verify = readRequest('verify', job);
@@ -179,7 +217,14 @@ export function subjectOf(job: Job): string {
 export function factsOf(job: Job): [string, string][] {
   try {
     if (job.kind === 'restore') {
-      const { archive: from, to } = readRequest('restore', job);
+      const restore = readRequest('restore', job);
+      if ('host' in restore)
+        return [
+          ['VM', subjectOf(job)],
+          ['From', archivesText(restore)],
+          ['To', placeOnHost(restore)],
+        ];
+      const { archive: from, to } = restore;
       return [
         ['Disk', subjectOf(job)],
         ['From', from],
@@ -202,23 +247,36 @@ export function factsOf(job: Job): [string, string][] {
 }
 
 /**
- * What a job writes and no other may write at the same time: the disk of a restore, the archives of a VM. Null if it
- * only reads. Jobs whose request cannot be read conflict with none: they fail when they run.
+ * What a job writes and no other may write at the same time: the disk of a restore, its VM on a host, the archives of a VM.
+ * Null if it only reads. Jobs whose request cannot be read conflict with none: they fail when they run.
  */
 export function goalOf(job: Job): string | null {
   if (job.kind === 'verify') return null;
   try {
     if (job.kind === 'backup') return `archives of ${sourceOf(readRequest('backup', job))}`;
-    return goalOfRestore(readRequest('restore', job));
+    const restore = readRequest('restore', job);
+    return 'host' in restore ? goalOnHost(restore) : goalOfRestore(restore);
   } catch {
     return null;
   }
 }
 
 /** The same for a restore that is no job yet. */
-export function goalOfRestore({ archive: from, to, name }: Requests['restore']): string {
+export function goalOfRestore({ archive: from, to, name }: DiskRestore): string {
   const file = path.basename(from);
   return `disk ${path.join(to, name ?? parseArchiveName(file)?.disk ?? file)}`;
+}
+
+/** The same for a VM on a host; two that are named by their archive alone may be one. */
+export function goalOnHost(restore: HostRestore): string {
+  const { host, datastore, name } = restore;
+  return `VM ${host}:${datastore}/${name ?? ` as in ${vmOf(restore)}`}`;
+}
+
+/** As the folder of the run names it. */
+function vmOf({ disks }: HostRestore): string {
+  const folder = path.basename(path.dirname(disks[0]?.archive.replace(/^\d{1,4}:/, '') ?? ''));
+  return parseFolderName(folder)?.vm ?? folder;
 }
 
 function faultOf(error: z.ZodError): string {

@@ -14,7 +14,7 @@ import { exitStatusOf, fromErrno, PhdError, throwIfAborted } from '../errors.ts'
 import type { Job } from '../model/job.ts';
 import { locksHolding, lockText } from '../queue/gate.ts';
 import type { Queue } from '../queue/queue.ts';
-import { goalOf, printRequest, type Requests } from '../queue/request.ts';
+import { type DiskRestore, goalOf, printRequest } from '../queue/request.ts';
 import { runInTurn } from '../queue/start-now.ts';
 import { submitterOf } from '../queue/submitter.ts';
 import type { Decision } from './match.ts';
@@ -186,7 +186,7 @@ class Pass {
     const states = ['failed', 'interrupted', 'cancelled'] as const;
     for (const { id, request } of this.#queue.db.jobs({ states, kinds: ['restore'] }))
       if (!ended.has(request)) ended.set(request, id);
-    const fresh: { decision: Decision; request: Requests['restore'] }[] = [];
+    const fresh: { decision: Decision; request: DiskRestore }[] = [];
     const pending: PendingJob[] = [];
     const note = (decision: Decision, job: number): void => {
       decision.job = job;
@@ -222,7 +222,7 @@ class Pass {
     if (found.length > 0) await this.#save({ pending: [...this.#state.pending, ...found] });
   }
 
-  #requestOf(decision: Decision, { verify, hasPassphrases }: PassPlan): Requests['restore'] {
+  #requestOf(decision: Decision, { verify, hasPassphrases }: PassPlan): DiskRestore {
     const { goal } = decision.line;
     return {
       archive: archiveOf(decision),

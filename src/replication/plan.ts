@@ -136,7 +136,8 @@ async function decideLine(
   if (decision.kind !== 'restore' || decision.row === null) return decision;
   const writer = writers.get(line.goal);
   if (writer !== undefined) {
-    const what = readRequest('restore', writer).archive;
+    const request = readRequest('restore', writer);
+    const what = 'host' in request ? writer.title : request.archive;
     const reason = `job ${writer.id} is ${writer.state} for this disk: ${what}`;
     return { ...decision, kind: 'queued', reason, job: writer.id };
   }

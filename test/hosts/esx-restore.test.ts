@@ -150,6 +150,35 @@ describe('A VM put onto an ESX host', () => {
     }
   });
 
+  it('what cannot fit is refused before a byte is sent; what fits thin alone is warned of', async () => {
+    const dataBytes = 4 * BLOCK + 8_192;
+    esx.setFault('free', String(dataBytes - 1));
+    esx.takeLog();
+    await expect(put('big')).rejects.toMatchObject({
+      code: 'NO_SPACE',
+      message:
+        'esx:datastore1 has 1.0 MB free, the data of the disks needs 1.0 MB: make room, or choose another datastore',
+    });
+    expect(esx.takeLog().join()).not.toMatch(/vmkfstools/);
+    expect(existsSync(esx.store('big'))).toBe(false);
+    esx.setFault('free', String(dataBytes));
+    const thin = await put('thin');
+    expect(thin.failed).toEqual([]);
+    expect(thin.warnings.join()).toMatch(/esx:datastore1 has 1\.0 MB free, the disks are 3\.0 MB: .*thin/);
+    esx.clearFaults();
+    esx.setFault('no-filesystem-list');
+    const unknown = await put('unknown');
+    expect(unknown.failed).toEqual([]);
+    expect(unknown.warnings.join()).toMatch(/whether the disks fit is not known: .*Unknown command/);
+  });
+
+  it('one restore to a place at a time', async () => {
+    const both = await Promise.allSettled([put('race'), put('race')]);
+    const codes = both.map((one) => (one.status === 'fulfilled' ? 'done' : one.reason.code)).sort();
+    expect(codes).toEqual(['LOCKED', 'done']);
+    expect(fileDigest(esx.store('race', 'web-flat.vmdk'))).toBe(sha256(content));
+  });
+
   it('what a killed one left half is taken away by the next', async () => {
     const host = await context.host('esx');
     const { owner } = new OwnSnapshots(undefined as never, host.config);
@@ -159,6 +188,13 @@ describe('A VM put onto an ESX host', () => {
     esx.own();
     const { failed } = await put('half');
     expect(failed).toEqual([]);
+    expect(fileDigest(esx.store('half', 'web-flat.vmdk'))).toBe(sha256(content));
+    // One that was registered before the mark was gone is a VM of people.
+    writeFileSync(esx.store('half', 'phd-restore.unfinished'), `${owner}\n`);
+    await expect(put('half')).rejects.toMatchObject({
+      code: 'EXISTS',
+      message: expect.stringContaining('its VM is registered'),
+    });
     expect(fileDigest(esx.store('half', 'web-flat.vmdk'))).toBe(sha256(content));
   });
 });

@@ -42,6 +42,7 @@ describe('Setting up an ESX host', () => {
           on: ['naa.600508b1001c0001:3'],
         },
         { name: 'nfs backups', type: 'NFS', sizeBytes: 1_099_511_627_776, on: ['192.168.1.110:/export/bkp'] },
+        { name: '', type: 'vfat' },
       ],
       devices: [{ id: 'naa.600508b1001c0001', sizeBytes: 476_940 * 1_048_576, vendor: 'HP', isSsd: false }],
       paths: [{ runtimeName: 'vmhba1:C0:T0:L1', lun: 1, state: 'active', device: 'naa.600508b1001c0001' }],

@@ -2,13 +2,11 @@
 import { formatBytes } from '../../../src/engine/display-text.ts';
 import type { PlannedVm } from '../../../src/engine/planned-restore.ts';
 import type { PlannedEntry } from '../../../src/queue/planned-jobs.ts';
-import type { Requests } from '../../../src/queue/request.ts';
+import type { DiskRestore } from '../../../src/queue/request.ts';
 import type { Desk } from '../../desk.ts';
 import type { Line } from '../../dialogue.ts';
 import { tellFailure } from '../tell-failure.ts';
 import { faultOf, type PlanDraft, type PlanEntry } from './plan-draft.ts';
-
-type RestoreRequest = Requests['restore'];
 
 export async function startPlan(draft: PlanDraft, isNow: boolean): Promise<void> {
   const { desk, plan } = draft;
@@ -169,7 +167,7 @@ async function areVmxRight({ desk, context }: PlanDraft, entries: readonly Plann
 }
 
 /** Jobs that wait or run and write one of these disks. */
-async function areOthersBusy(desk: Desk, requests: readonly RestoreRequest[]): Promise<boolean> {
+async function areOthersBusy(desk: Desk, requests: readonly DiskRestore[]): Promise<boolean> {
   const queue = await desk.queue();
   const { goalOf, goalOfRestore } = await import('../../../src/queue/request.ts');
   queue.settleInterrupted();

@@ -1,6 +1,6 @@
 /** Restores run as jobs in processes of their own; the console only watches them. */
 import { VMX_MENU } from '../../../menus/restore-menus.ts';
-import type { Requests } from '../../../src/queue/request.ts';
+import type { DiskRestore } from '../../../src/queue/request.ts';
 import { afterRestore } from './after.ts';
 import type { Draft, DraftDisk } from './draft.ts';
 
@@ -49,7 +49,7 @@ export async function runInBackground(draft: Draft): Promise<boolean> {
   return true;
 }
 
-type VmxPart = Pick<Requests['restore'], 'vmx' | 'vmxRewrite'>;
+type VmxPart = Pick<DiskRestore, 'vmx' | 'vmxRewrite'>;
 
 /** Asked before, since nobody will be there when the disks are done; only where a VM was looked for. */
 async function vmxForJob({ desk, by, disks, folder }: Draft): Promise<VmxPart | 'back'> {
@@ -77,7 +77,7 @@ async function submit(draft: Draft, vmx: VmxPart): Promise<number[]> {
   return ids;
 }
 
-function requestOf(draft: Draft, { checked, full, name }: DraftDisk): Requests['restore'] {
+function requestOf(draft: Draft, { checked, full, name }: DraftDisk): DiskRestore {
   const { folder = '', isInPlace, isVerified, assumeOff, salvage } = draft;
   // A FULL is restored from the copy that was chosen, a DELTA with it.
   const isFull = checked.kind === 'full';

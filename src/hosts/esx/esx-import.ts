@@ -1,7 +1,6 @@
 /** A VM put onto a datastore of an ESX host: a folder of its own, disks made by the host and filled, files, registration. */
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
-import path from 'node:path';
 import {
   BLOCK_BYTES,
   blockSizeBytes,
@@ -10,12 +9,12 @@ import {
   geometryOf,
 } from '../../archive/geometry.ts';
 import { checkFlatName, notPlainReason, parseDescriptor, SECTOR_BYTES } from '../../datastore/descriptor.ts';
-import { parseVmfsLock } from '../../datastore/in-use-vmfs.ts';
 import { isPlainName, shownName } from '../../datastore/plain-name.ts';
 import { fromErrno, PhdError, throwIfAborted } from '../../errors.ts';
-import { shellQuoted, shellWord } from '../../storage/shell-word.ts';
+import { shellWord } from '../../storage/shell-word.ts';
 import type { RunningCommand } from '../host-line.ts';
 import { listFolder, readSmall } from './esx-files.ts';
+import { clearUnfinished, lookAtGoal, UNFINISHED_MARK } from './esx-goal.ts';
 import type { EsxHost } from './esx-host.ts';
 import { EsxReader, readWay } from './esx-reader.ts';
 import { PythonHelper } from './python-helper.ts';
@@ -24,7 +23,6 @@ import { PythonHelper } from './python-helper.ts';
 const GAP_BLOCKS = 4;
 const REGION = 256;
 const CREATE_TIMEOUT_MS = 3_600_000;
-const MARK = 'phd-restore.unfinished';
 
 export interface ImportHooks {
   /** Bytes of the disk that are done. */
@@ -54,36 +52,17 @@ export class EsxImport {
     name: string,
     signal?: AbortSignal,
   ): Promise<EsxImport> {
-    for (const [what, word] of [
-      ['datastore', datastore],
-      ['name', name],
-    ] as const)
-      if (!isPlainName(word) || /^[.-]/.test(word) || word.includes('"'))
-        throw new PhdError(
-          'USAGE',
-          `${shownName(word)} cannot be the ${what} of a VM on host ${host.config.name}`,
-        );
     const { shell } = host;
-    const volume = `/vmfs/volumes/${datastore}`;
-    const folder = `${volume}/${name}`;
-    const probe = `if [ ! -d ${shellWord(volume)} ]; then echo volume; elif [ ! -e ${shellWord(folder)} ]; then echo free; else echo taken; fi`;
-    const answer = (await shell.output(probe, 'cannot look at its datastores', { signal }))
-      .toString('utf8')
-      .trim();
-    if (answer === 'volume')
-      throw new PhdError(
-        'NOT_FOUND',
-        `host ${host.config.name} has no datastore ${shownName(datastore)}: see phd host storage ${host.config.name}`,
-      );
-    if (answer !== 'free') await clearUnfinished(host, folder, signal);
+    const { folder, isUnfinished } = await lookAtGoal(host, datastore, name, signal);
+    if (isUnfinished) await clearUnfinished(host, folder, signal);
     const made = new EsxImport(host, folder);
-    const mark = `${folder}/${MARK}`;
+    const mark = `${folder}/${UNFINISHED_MARK}`;
     await shell.output(
       `mkdir ${shellWord(folder)} && echo ${host.snapshots.owner} > ${shellWord(mark)}`,
       `cannot make ${shownName(folder)}`,
       { signal },
     );
-    made.#made.push(MARK);
+    made.#made.push(UNFINISHED_MARK);
     return made;
   }
 
@@ -155,7 +134,10 @@ export class EsxImport {
   }
 
   async finish(): Promise<void> {
-    await this.#host.shell.output(`rm ${shellWord(`${this.folder}/${MARK}`)}`, 'cannot take its mark away');
+    await this.#host.shell.output(
+      `rm ${shellWord(`${this.folder}/${UNFINISHED_MARK}`)}`,
+      'cannot take its mark away',
+    );
   }
 
   /** Takes away what was made, over a new line if the old one is dead; nothing else in the folder. */
@@ -258,39 +240,6 @@ export class EsxImport {
     }
     return way === 'dd' ? 'read back over the line' : `digests by ${way} on the host`;
   }
-}
-
-/** A folder that a restore of ours left half is taken away; any other stays. Throws VM_RUNNING, EXISTS. */
-async function clearUnfinished(host: EsxHost, folder: string, signal?: AbortSignal): Promise<void> {
-  const { shell, config, snapshots } = host;
-  const files = await listFolder(shell, folder, signal).catch((error) => {
-    // Not a folder: then it is none of ours either.
-    if (fromErrno(error, folder).code === 'TARGET_REFUSED') return [];
-    throw error;
-  });
-  for (const { name } of files.filter((one) => /-(flat|delta|sesparse)\.vmdk$/i.test(one.name))) {
-    const file = `${folder}/${name}`;
-    const { status, stdout } = await shell.run(`vmfsfilelockinfo -p ${shellWord(file)}`, { signal });
-    const use = status === 0 ? parseVmfsLock(file, stdout.toString('utf8')) : undefined;
-    if (use)
-      throw new PhdError(
-        'VM_RUNNING',
-        `host ${config.name}: ${shownName(file)} is ${use.how} by ${use.by}: stop that VM and remove it, or choose another --name`,
-      );
-  }
-  const mark = files.some(({ name }) => name === MARK)
-    ? (await readSmall(shell, `${folder}/${MARK}`, signal)).toString('utf8').trim()
-    : '';
-  if (mark !== snapshots.owner)
-    throw new PhdError('EXISTS', `host ${config.name}: ${shownName(folder)} exists: choose another --name`);
-  const known = files.filter(({ name }) => name === MARK || /\.(vmdk|vmx|vmxf|nvram)$/i.test(name));
-  const words = known.map(({ name }) => shellWord(path.posix.join(folder, name)));
-  await shell.output(
-    `rm -f ${words.join(' ')} && rmdir ${shellWord(folder)}`,
-    `cannot take away what a restore left in ${shownName(folder)}`,
-    { signal },
-  );
-  shell.log(`what a restore that was broken off left in ${shellQuoted(folder)} was taken away`);
 }
 
 /** Sends blocks from `first` on up to the next long run of zeros; the block after them. */

@@ -59,6 +59,21 @@ export interface EsxStorage {
   notices: string[];
 }
 
+/** A volume that VMs lie on. */
+export type EsxDatastore = Omit<EsxVolume, 'on'>;
+
+/** Not the host's own: boot banks (vfat), its system (VMFSOS, VMFS-L, VFFS). */
+const DATASTORE_TYPE = /^(VMFS(-\d+)?|NFS\S*|vsan\S*|VVOL)$/i;
+
+/** Those that are mounted, in the host's order. Throws TARGET_*, CANCELLED. */
+export async function listDatastores(shell: EsxShell, signal?: AbortSignal): Promise<EsxDatastore[]> {
+  const text = await shell.output('esxcli storage filesystem list', 'cannot list its volumes', { signal });
+  return parseTable(text.toString('utf8'))
+    .filter((row) => row.Mounted !== 'false' && DATASTORE_TYPE.test(row.Type ?? ''))
+    .map(volumeOf)
+    .filter(({ name }) => name !== '');
+}
+
 /** Asks for all of it; what an old host does not know is a notice. Throws TARGET_UNREACHABLE, CANCELLED. */
 export async function readEsxStorage(shell: EsxShell, signal?: AbortSignal): Promise<EsxStorage> {
   const notices: string[] = [];
@@ -90,11 +105,7 @@ export async function readEsxStorage(shell: EsxShell, signal?: AbortSignal): Pro
   }
   return {
     volumes: parseTable(filesystems).map((row) => ({
-      name: row['Volume Name'] ?? '',
-      mountPoint: row['Mount Point'] ?? '',
-      type: row.Type ?? '',
-      sizeBytes: Number(row.Size) || 0,
-      freeBytes: Number(row.Free) || 0,
+      ...volumeOf(row),
       on:
         on.get(row.UUID ?? '') ??
         mounts
@@ -125,6 +136,16 @@ export async function readEsxStorage(shell: EsxShell, signal?: AbortSignal): Pro
       description: values.get('Description') ?? '',
     })),
     notices,
+  };
+}
+
+function volumeOf(row: Record<string, string>): EsxDatastore {
+  return {
+    name: row['Volume Name'] ?? '',
+    mountPoint: row['Mount Point'] ?? '',
+    type: row.Type ?? '',
+    sizeBytes: Number(row.Size) || 0,
+    freeBytes: Number(row.Free) || 0,
   };
 }
 

@@ -5,9 +5,10 @@
 SIM=/sim
 BLOCK=262144
 
-# step NAME: a line of the log; the place where the lines of all sessions may be cut, once.
+# step NAME: a line of the log; the place where a program may hang, or the lines of all sessions be cut, once.
 step() {
   echo "$1" >> $SIM/log
+  while [ "$(cat $SIM/faults/hang 2>/dev/null)" = "$1" ]; do sleep 1; done
   if [ -f $SIM/faults/cut ] && [ "$(cat $SIM/faults/cut)" = "$1" ]; then
     rm $SIM/faults/cut
     kill -9 -1
