@@ -17,9 +17,11 @@ export interface LocationWords {
   original: string | null;
   /** What was chosen before in this session. */
   last: string | null;
+  /** Names of hosts that VMs can be put onto. */
+  hosts: string | null;
 }
 
-export function locationMenu({ current, original, last }: LocationWords): Menu {
+export function locationMenu({ current, original, last, hosts }: LocationWords): Menu {
   return {
     id: 'location',
     title: 'Location to restore to',
@@ -46,6 +48,16 @@ export function locationMenu({ current, original, last }: LocationWords): Menu {
         label: `Other location${last === null ? '' : ` (last: ${last})`}`,
         help: 'a volume, then a folder on it, or a new one',
       },
+      ...(hosts === null
+        ? []
+        : [
+            {
+              key: 'h',
+              id: 'host',
+              label: `On a host: ${hosts}`,
+              help: 'the VM goes onto a datastore of an ESX host, or into a pool of XenServer',
+            },
+          ]),
       BACK,
       ABORT,
       QUIT,
@@ -54,7 +66,7 @@ export function locationMenu({ current, original, last }: LocationWords): Menu {
 }
 
 /** As the help and the printed keys show it. */
-export const LOCATION_MENU: Menu = locationMenu({ current: '', original: null, last: null });
+export const LOCATION_MENU: Menu = locationMenu({ current: '', original: null, last: null, hosts: 'esx01' });
 
 export const STUB_MENU: Menu = {
   id: 'stub-type',

@@ -17,6 +17,9 @@ export async function configuration(desk: Desk): Promise<void> {
       if (chosen === 'backup') await (await import('./backup-defaults.ts')).backupDefaults(desk);
       if (chosen === 'restore-options') await (await import('./restore-options.ts')).restoreOptions(desk);
       if (chosen === 'look') await (await import('./look.ts')).look(desk);
+      if (chosen === 'sheet') await (await import('./safekeeping.ts')).sheet(desk);
+      if (chosen === 'support-bundle') await (await import('./safekeeping.ts')).supportBundle(desk);
+      if (chosen === 'adopt') await (await import('./safekeeping.ts')).takeOverConfiguration(desk);
       if (chosen === 'help') await (await import('./help.ts')).help(desk);
     });
   }

@@ -158,15 +158,16 @@ function restoreFigures(result: Result): [string, string][] {
 }
 
 /** Of a VM that was put onto a host. */
-function hostFigures({ folder, vmId, seconds }: Result, disks: readonly Result[]): [string, string][] {
-  const isRegistered = typeof vmId === 'string';
+function hostFigures(result: Result, disks: readonly Result[]): [string, string][] {
+  const { folder, repository, vmId, vm, seconds } = result;
+  const id = vmId ?? vm;
   return [
-    ['Folder', String(folder ?? '')],
+    typeof repository === 'string' ? ['Repository', repository] : ['Folder', String(folder ?? '')],
     ...disks.map((one): [string, string] => [
       String(one.disk),
       `${formatBytes(Number(one.diskBytes))}, proved: ${one.proof}`,
     ]),
-    ['Registered', isRegistered ? `as VM ${vmId}, powered off` : 'no'],
+    ['Registered', typeof id === 'string' ? `as VM ${id}, powered off` : 'no'],
     ['Time', formatSeconds(typeof seconds === 'number' ? seconds : 0)],
   ];
 }

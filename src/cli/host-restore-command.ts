@@ -46,7 +46,7 @@ export function registerHostRestore(host: Command, cli: Cli): void {
     .option('--new-macs', 'xen: MAC addresses are made anew')
     .option('--name <NAME>', 'of its folder and of the VM (default: its own)')
     .option('--date <D>', 'of a VM: its newest run on or before this date')
-    .option('--background', 'esx: queue it, for phd daemon: see phd jobs')
+    .option('--background', 'queue it, for phd daemon: see phd jobs')
     .option('--json', 'JSON lines')
     .addHelpText('after', RESTORE_HELP)
     .action(async (name: string, what: string[], words: Words) => {
@@ -68,13 +68,29 @@ async function queueThere(
   { name: host, what }: { name: string; what: string[] },
   words: Words,
 ): Promise<void> {
-  const { esxHost } = await import('../engine/restore-to-host.ts');
   const { queueHostRestore } = await import('./host-restore-queue.ts');
-  await esxHost(context, host);
+  const isXen = (await context.host(host)).config.type === 'xen';
+  const datastore = isXen ? await repositoryOf(context, host, words) : datastoreOf(host, words);
   const { name, date, json = false } = words;
-  const place = { host, datastore: datastoreOf(host, words), ...(name === undefined ? {} : { name }) };
+  const macs = isXen ? { macs: macsOf(words) } : {};
+  const place = { host, datastore, ...macs, ...(name === undefined ? {} : { name }) };
   const archives = await archivesNamed(cli, context, what, date);
   await queueHostRestore(cli, what, archives, place, json);
+}
+
+/** The pool's default is taken now: it may be another one when the job runs. */
+async function repositoryOf(context: EngineContext, host: string, words: Words): Promise<string> {
+  if (words.datastore !== undefined)
+    throw new PhdError('USAGE', `${host} is of type xen: name its storage by --sr`);
+  const { xenHost } = await import('../engine/restore-to-xen.ts');
+  const { chooseRepository } = await import('../hosts/xen/xen-storage.ts');
+  return (await chooseRepository((await xenHost(context, host)).session, words.sr ?? null)).uuid;
+}
+
+function macsOf({ preserveMacs = false, newMacs = false }: Words): XenRestoreRequest['macs'] {
+  if (preserveMacs && newMacs)
+    throw new PhdError('USAGE', '--preserve-macs and --new-macs exclude each other');
+  return preserveMacs ? 'keep' : newMacs ? 'new' : 'auto';
 }
 
 /** Throws USAGE. */
@@ -108,32 +124,31 @@ async function restoreIntoPool(
   cli: Cli,
   context: EngineContext,
   { name, what }: { name: string; what: string[] },
-  { datastore, sr, preserveMacs = false, newMacs = false, name: vmName, date, json = false }: Words,
+  words: Words,
   check: () => void,
 ): Promise<void> {
-  if (datastore !== undefined)
-    throw new PhdError('USAGE', `${name} is of type xen: name its storage by --sr`);
-  if (preserveMacs && newMacs)
-    throw new PhdError('USAGE', '--preserve-macs and --new-macs exclude each other');
+  const { name: vmName, date, json = false } = words;
+  const macs = macsOf(words);
+  const wanted = await repositoryOf(context, name, words);
   const { restoreToXen } = await import('../engine/restore-to-xen.ts');
   const archives = await archivesNamed(cli, context, what, date);
   const request: XenRestoreRequest = {
     host: name,
     archives,
-    repository: sr ?? null,
-    macs: preserveMacs ? 'keep' : newMacs ? 'new' : 'auto',
+    repository: wanted,
+    macs,
     ...(vmName === undefined ? {} : { name: vmName }),
   };
   const result = await withHooks(cli, json, (hooks) =>
     restoreToXen(context, request, { ...hooks, beforeDisk: check }),
   );
   const { repository, disks, failed, vm, seconds } = result;
-  for (const { disk, diskBytes, vdi } of disks) {
+  for (const { disk, diskBytes, vdi, proof } of disks) {
     if (json)
       cli.printJson({ event: 'done', host: name, repository, disk, bytes: diskBytes, vdi, vm, seconds });
     else
       cli.print(
-        `ALL BLOCKS PROVED: ${escapeText(disk)}, ${formatBytes(diskBytes)}, as VDI ${vdi} on ${escapeText(repository)} (read back and compared)`,
+        `ALL BLOCKS PROVED: ${escapeText(disk)}, ${formatBytes(diskBytes)}, as VDI ${vdi} on ${escapeText(repository)} (${proof})`,
       );
   }
   if (!json && vm !== null) cli.print(`a new VM of ${name}: ${vm}, off`);

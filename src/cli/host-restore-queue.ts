@@ -10,7 +10,7 @@ export async function queueHostRestore(
   cli: Cli,
   what: readonly string[],
   archives: readonly ArchiveRef[],
-  place: Pick<HostRestore, 'host' | 'datastore' | 'name'>,
+  place: Pick<HostRestore, 'host' | 'datastore' | 'name' | 'macs'>,
   isJson: boolean,
 ): Promise<void> {
   const disks: HostRestore['disks'] = [];

@@ -14,11 +14,15 @@ import type { ArchiveRef } from './restore-source.ts';
 import { readVmFiles } from './restore-vmx.ts';
 import { openScratch } from './scratch.ts';
 
+const PROOF = 'read back and compared';
+
 export interface XenRestoreRequest {
   /** Name in phd.yaml, of type xen. */
   host: string;
   /** Archives of one run. */
   archives: readonly ArchiveRef[];
+  /** FULLs that were chosen; those of other archives are looked for. */
+  fulls?: ReadonlyMap<ArchiveRef, ArchiveRef>;
   /** Name or UUID of a storage repository; null: the pool's default. */
   repository: string | null;
   /** Of the VM; default: as in the archive. */
@@ -29,7 +33,7 @@ export interface XenRestoreRequest {
 
 export interface XenRestoreResult {
   repository: string;
-  disks: { disk: string; diskBytes: number; vdi: string }[];
+  disks: { disk: string; diskBytes: number; vdi: string; proof: string }[];
   failed: { disk: string; error: PhdError }[];
   /** UUID of the VM, which is off; null: none was made, and `onWarning` said why. */
   vm: string | null;
@@ -67,9 +71,13 @@ export async function restoreToXen(
       const disk = parseArchiveName(archive.file)?.disk ?? archive.file;
       try {
         hooks.beforeDisk?.();
-        const { made, diskBytes } = await sendDisk(ctx, { archive, disk, kept, target }, hooks);
+        const { made, diskBytes } = await sendDisk(
+          ctx,
+          { archive, full: request.fulls?.get(archive), disk, kept, target },
+          hooks,
+        );
         sent.set(archive, made);
-        result.disks.push({ disk, diskBytes, vdi: made.uuid });
+        result.disks.push({ disk, diskBytes, vdi: made.uuid, proof: PROOF });
       } catch (error) {
         const failure = fromErrno(error, disk);
         if (['CANCELLED', 'TARGET_UNREACHABLE'].includes(failure.code)) throw failure;
@@ -119,15 +127,22 @@ async function sendDisk(
   ctx: EngineContext,
   {
     archive,
+    full,
     disk,
     kept,
     target,
-  }: { archive: ArchiveRef; disk: string; kept: KeptVm | null; target: XenImport },
+  }: {
+    archive: ArchiveRef;
+    full: ArchiveRef | undefined;
+    disk: string;
+    kept: KeptVm | null;
+    target: XenImport;
+  },
   hooks: OperationHooks,
 ): Promise<{ made: ImportedDisk; diskBytes: number }> {
   const scratch = await openScratch(ctx.places.stateDir);
   try {
-    const here = await restore(ctx, { archive, to: scratch.file('disk') }, hooks);
+    const here = await restore(ctx, { archive, ...(full && { full }), to: scratch.file('disk') }, hooks);
     throwIfAborted(hooks.signal);
     const file = await open(here.flatPath, 'r');
     try {

@@ -60,11 +60,10 @@ async function restoreJob(
 
 async function hostRestoreJob(
   context: EngineContext,
-  { disks, ...where }: HostRestore,
+  { disks, macs = 'auto', ...where }: HostRestore,
   hooks: OperationHooks,
 ): Promise<OperationEnd> {
   const { archiveRef } = await import('../engine/choose-run.ts');
-  const { restoreToHost } = await import('../engine/restore-to-host.ts');
   const archives: ArchiveRef[] = [];
   const fulls = new Map<ArchiveRef, ArchiveRef>();
   for (const { archive, full } of disks) {
@@ -72,6 +71,14 @@ async function hostRestoreJob(
     archives.push(ref);
     if (full !== undefined) fulls.set(ref, await archiveRef(context, full));
   }
+  if ((await context.host(where.host)).config.type === 'xen') {
+    const { restoreToXen } = await import('../engine/restore-to-xen.ts');
+    const { datastore: repository, ...rest } = where;
+    const request = { ...rest, repository, macs, archives, fulls };
+    const { failed, ...result } = await restoreToXen(context, request, hooks);
+    return endOf(result, failed, hooks);
+  }
+  const { restoreToHost } = await import('../engine/restore-to-host.ts');
   const { failed, ...result } = await restoreToHost(context, { ...where, archives, fulls }, hooks);
   return endOf(result, failed, hooks);
 }

@@ -50,9 +50,10 @@ const diskRestore = z.strictObject({
     .optional(),
 });
 
-/** A VM, or some of its disks, onto a datastore of a host. */
+/** A VM, or some of its disks, onto a volume of a host. */
 const hostRestore = z.strictObject({
   host: z.string().min(1).max(MAX_NAME),
+  /** Of XenServer name or UUID of a storage repository. */
   datastore: z.string().min(1).max(MAX_NAME),
   /** Archives of one run, each with the FULL that was chosen for it. */
   disks: z
@@ -61,6 +62,8 @@ const hostRestore = z.strictObject({
     .max(1_000),
   /** Of the folder and the VM; default: as in the archive. */
   name: z.string().min(1).max(MAX_NAME).optional(),
+  /** XenServer; `auto` (default): MAC addresses are kept unless the pool has one of them. */
+  macs: z.enum(['keep', 'new', 'auto']).optional(),
 });
 
 const howToBackUp = {

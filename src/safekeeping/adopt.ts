@@ -90,13 +90,20 @@ export async function planAdoption(
   };
 }
 
-/** Writes it; the file that was there stays as `phd.yaml.before`. Throws IO, NO_SPACE. */
+/** Writes it; the file that was there stays as `phd.yaml.before`, or `.before-2` and so on. Throws IO, NO_SPACE. */
 export async function adopt(context: EngineContext, adoption: Adoption): Promise<void> {
   const { file } = context.config;
   const before = await readConfigText(file);
-  if (before !== '') await writeClosedFile(`${file}.before`, before);
+  if (before !== '') await writeClosedFile(await freeName(`${file}.before`), before);
   await writeClosedFile(file, adoption.configText);
   if (adoption.vmdksText !== null) await writeClosedFile(vmdksFile(context.places), adoption.vmdksText);
+}
+
+/** What was kept at an earlier adoption stays. */
+async function freeName(wanted: string): Promise<string> {
+  let name = wanted;
+  for (let number = 2; (await readConfigText(name)) !== ''; number++) name = `${wanted}-${number}`;
+  return name;
 }
 
 function merge(own: Settings, theirs: PortableConfig, config: Config): PortableConfig {

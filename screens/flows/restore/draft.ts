@@ -22,6 +22,17 @@ export interface DraftDisk {
   name: string;
 }
 
+/** A volume of a host as the place of a VM. */
+export interface OntoHost {
+  host: string;
+  volume: string;
+  freeBytes: number;
+  /** Of the VM there. */
+  name: string;
+  /** Null where they are not asked for. */
+  macs: 'keep' | 'new' | 'auto' | null;
+}
+
 export interface Draft {
   desk: Desk;
   context: EngineContext;
@@ -35,6 +46,8 @@ export interface Draft {
   rows: ArchiveListRow[];
   disks: DraftDisk[];
   folder?: string;
+  /** In place of a folder. */
+  onHost?: OntoHost;
   isInPlace: boolean;
   isVerified: boolean;
   assumeOff: boolean;

@@ -5,6 +5,7 @@ import { fromErrno } from '../../../src/errors.ts';
 import type { Line, ListAction } from '../../dialogue.ts';
 import { type Mark, wrap } from '../../frame.ts';
 import { type Draft, type DraftDisk, scsiText, stampText } from './draft.ts';
+import { confirmOntoHost } from './onto-host.ts';
 import { rowSource } from './sources.ts';
 import type { StepEnd } from './steps.ts';
 import { runInBackground, runNow } from './submit.ts';
@@ -40,7 +41,8 @@ const OPTIONS: readonly ListAction[] = [
 ];
 
 export async function confirmRestore(draft: Draft): Promise<StepEnd> {
-  const { desk } = draft;
+  const { desk, onHost } = draft;
+  if (onHost !== undefined) return await confirmOntoHost(draft, onHost);
   for (;;) {
     const looked = await desk.dialogue.busy('Looking at the goal', () => lookAtGoals(draft));
     if (looked === undefined) return 'back';

@@ -7,6 +7,7 @@ import { fromErrno } from '../../../src/errors.ts';
 import type { Desk } from '../../desk.ts';
 import { type Line, ToMainMenu } from '../../dialogue.ts';
 import type { Draft } from './draft.ts';
+import { hostNames, pickHostVolume } from './onto-host.ts';
 import { rowSource } from './sources.ts';
 import type { StepEnd } from './steps.ts';
 
@@ -35,6 +36,7 @@ export async function pickPlace(draft: Draft): Promise<StepEnd> {
     current: folder,
     original: original ?? (isPlain ? `a folder ${vm} on a volume` : null),
     last: lastFolder,
+    hosts: draft.by === 'vmx' ? null : hostNames(draft),
   });
   const lines = (): Line[] =>
     lock === null
@@ -47,10 +49,18 @@ export async function pickPlace(draft: Draft): Promise<StepEnd> {
     if (chosen === 'quit') return 'quit';
     if (chosen === 'abort') throw new ToMainMenu();
     at = chosen;
+    if (chosen === 'host') {
+      const onHost = await pickHostVolume(draft);
+      if (onHost === 'quit') return 'quit';
+      if (onHost === undefined) continue;
+      draft.onHost = onHost;
+      return 'next';
+    }
     const picked = await folderFor(desk, chosen, { folder, original, vm: isPlain ? vm : '', volumes });
     if (picked === 'quit') return 'quit';
     if (picked === undefined) continue;
     draft.folder = picked;
+    draft.onHost = undefined;
     lastFolder = picked;
     return 'next';
   }

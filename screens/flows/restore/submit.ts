@@ -1,8 +1,8 @@
 /** Restores run as jobs in processes of their own; the console only watches them. */
 import { VMX_MENU } from '../../../menus/restore-menus.ts';
-import type { DiskRestore } from '../../../src/queue/request.ts';
+import type { DiskRestore, HostRestore } from '../../../src/queue/request.ts';
 import { afterRestore } from './after.ts';
-import type { Draft, DraftDisk } from './draft.ts';
+import type { Draft, DraftDisk, OntoHost } from './draft.ts';
 
 /** Starts at once and shows the progress, then asks for the VMX. */
 export async function runNow(draft: Draft): Promise<true> {
@@ -15,7 +15,7 @@ export async function runNow(draft: Draft): Promise<true> {
   await followJobs(desk, ids);
   const jobs = ids.map((id) => queue.db.job(id));
   const areDone = jobs.every((job) => job?.state === 'done' || job?.state === 'done with warnings');
-  if (areDone) await afterRestore(draft);
+  if (areDone && draft.onHost === undefined) await afterRestore(draft);
   return true;
 }
 
@@ -52,8 +52,8 @@ export async function runInBackground(draft: Draft): Promise<boolean> {
 type VmxPart = Pick<DiskRestore, 'vmx' | 'vmxRewrite'>;
 
 /** Asked before, since nobody will be there when the disks are done; only where a VM was looked for. */
-async function vmxForJob({ desk, by, disks, folder }: Draft): Promise<VmxPart | 'back'> {
-  if (by !== 'vm' || disks[0]?.checked.carriesVmx !== true) return {};
+async function vmxForJob({ desk, by, disks, folder, onHost }: Draft): Promise<VmxPart | 'back'> {
+  if (onHost !== undefined || by !== 'vm' || disks[0]?.checked.carriesVmx !== true) return {};
   const lines = () => [`VMX, NVRAM and logs go to ${folder}; files that are there already stay.`];
   const chosen = await desk.dialogue.menu(VMX_MENU, { lines, at: 'moved' });
   if (chosen === undefined) return 'back';
@@ -71,19 +71,40 @@ async function submit(draft: Draft, vmx: VmxPart): Promise<number[]> {
   const { desk } = draft;
   const queue = await desk.queue();
   const { submitterOf } = await import('../../../src/queue/submitter.ts');
-  const requests = draft.disks.map((disk, at) => ({ ...requestOf(draft, disk), ...(at === 0 ? vmx : {}) }));
+  const { onHost, disks } = draft;
+  const requests = onHost
+    ? [hostRequest(disks, onHost)]
+    : disks.map((disk, at) => ({ ...requestOf(draft, disk), ...(at === 0 ? vmx : {}) }));
   const ids = queue.submit('restore', requests, submitterOf(desk.env)).map(({ id }) => id);
   void desk.refreshState();
   return ids;
 }
 
-function requestOf(draft: Draft, { checked, full, name }: DraftDisk): DiskRestore {
-  const { folder = '', isInPlace, isVerified, assumeOff, salvage } = draft;
-  // A FULL is restored from the copy that was chosen, a DELTA with it.
+/** One job for the whole VM: it is registered once all its disks are there. */
+function hostRequest(disks: readonly DraftDisk[], { host, volume, name, macs }: OntoHost): HostRestore {
+  return {
+    host,
+    datastore: volume,
+    disks: disks.map(archivesOf),
+    name,
+    ...(macs !== null && { macs }),
+  };
+}
+
+/** A FULL is restored from the copy that was chosen, a DELTA with it. */
+function archivesOf({ checked, full }: DraftDisk): { archive: string; full?: string } {
   const isFull = checked.kind === 'full';
   return {
     archive: isFull && full ? full.archive : checked.archive,
     ...(!isFull && full && { full: full.archive }),
+  };
+}
+
+function requestOf(draft: Draft, disk: DraftDisk): DiskRestore {
+  const { folder = '', isInPlace, isVerified, assumeOff, salvage } = draft;
+  const { checked, name } = disk;
+  return {
+    ...archivesOf(disk),
     to: folder,
     ...(name === checked.disk ? {} : { name }),
     ...(isInPlace && { inPlace: true }),
