@@ -70,6 +70,7 @@ async function queueThere(
 ): Promise<void> {
   const { queueHostRestore } = await import('./host-restore-queue.ts');
   const isXen = (await context.host(host)).config.type === 'xen';
+  if (!isXen) await (await import('../engine/restore-to-host.ts')).esxHost(context, host);
   const datastore = isXen ? await repositoryOf(context, host, words) : datastoreOf(host, words);
   const { name, date, json = false } = words;
   const macs = isXen ? { macs: macsOf(words) } : {};
