@@ -1,6 +1,7 @@
 /** A command of this machine around a backup: its exit status decides, its output is kept line by line. */
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { shownName } from '../datastore/plain-name.ts';
 import { PhdError } from '../errors.ts';
 
 /** Further lines are not kept: a hook that shouts must not fill a log. */
@@ -19,7 +20,7 @@ export interface HookRun {
   onLine: (line: string) => void;
 }
 
-/** Runs it by `sh -c` and waits. Throws PROGRAM_MISSING if it ends with another status than 0, or takes too long; CANCELLED. */
+/** Runs it by `sh -c` and waits. Throws PROGRAM_MISSING, with its last line, if it ends with another status than 0, or takes too long; CANCELLED. */
 export async function runHook({ what, command, env, timeoutMs, signal, onLine }: HookRun): Promise<void> {
   signal?.throwIfAborted();
   const child = spawn('sh', ['-c', command], {
@@ -29,9 +30,11 @@ export async function runHook({ what, command, env, timeoutMs, signal, onLine }:
     detached: true,
   });
   let lines = 0;
+  let last = '';
   for (const stream of [child.stdout, child.stderr]) {
     createInterface({ input: stream }).on('line', (line) => {
       if (lines++ < MAX_LINES) onLine(`${what}: ${line}`);
+      if (line.trim() !== '') last = line.trim();
     });
   }
   let why = '';
@@ -53,7 +56,8 @@ export async function runHook({ what, command, env, timeoutMs, signal, onLine }:
     signal?.removeEventListener('abort', onAbort);
   });
   if (signal?.aborted) throw new PhdError('CANCELLED', 'cancelled');
-  if (status !== '') throw new PhdError('PROGRAM_MISSING', `${what} ${why || status}`);
+  const words = last === '' ? '' : `: ${shownName(last)}`;
+  if (status !== '') throw new PhdError('PROGRAM_MISSING', `${what} ${why || status}${words}`);
 }
 
 function kill(pid: number | undefined, name: 'SIGTERM' | 'SIGKILL'): void {

@@ -15,7 +15,7 @@ import { EsxReader, type ReadWay, readWay, WAY_WORDS } from './esx-reader.ts';
 import { EsxShell } from './esx-shell.ts';
 import { OwnSnapshots } from './esx-snapshot.ts';
 import { type FrozenDisks, findFrozenDisks } from './frozen-disks.ts';
-import { PythonHelper } from './python-helper.ts';
+import { LastingHelper } from './lasting-reads.ts';
 import { type EsxVm, listEsxVms } from './vm-list.ts';
 
 /** Pauses before a dead line is opened again: a switch that restarts must not leave a snapshot there. */
@@ -74,7 +74,7 @@ class Freeze {
   readonly #options: FreezeOptions;
   readonly #folder: string;
   readonly #cloneFolder: string;
-  #helper: PythonHelper | null = null;
+  #helper: LastingHelper | null = null;
   #isReleased = false;
   /** A snapshot, or its removal, was asked for, and it is not known what became of that. */
   #isUncertain = false;
@@ -93,6 +93,10 @@ class Freeze {
     const vm = this.#vm;
     await this.#clearAway();
     const notices: string[] = [];
+    if (vm.power === 'suspended')
+      notices.push(
+        `${shownName(vm.name)} is suspended: its memory is not kept, its disks are as after a power cut`,
+      );
     const way = await readWay(shell, signal);
     shell.log(`${vm.name}: ${WAY_WORDS[way]}`);
     if (way !== 'python3') notices.push(`host ${this.#host.config.name}: ${WAY_WORDS[way]}`);
@@ -120,7 +124,7 @@ class Freeze {
         cloneFolder: this.#cloneFolder,
         signal,
       });
-      if (way === 'python3') this.#helper = await PythonHelper.start(shell);
+      if (way === 'python3') this.#helper = await LastingHelper.start(shell);
       return { source: this.#source(before.vmx, files, found, notices, way), release: () => this.release() };
     } catch (error) {
       await this.release().catch((failure: Error) => onWarning(failure.message));

@@ -17,7 +17,7 @@ import { listFolder, readSmall } from './esx-files.ts';
 import { clearUnfinished, lookAtGoal, UNFINISHED_MARK } from './esx-goal.ts';
 import type { EsxHost } from './esx-host.ts';
 import { EsxReader, readWay } from './esx-reader.ts';
-import { PythonHelper } from './python-helper.ts';
+import { LastingHelper } from './lasting-reads.ts';
 
 /** Zeros between two pieces of data up to here are sent along: a command for each piece costs more. */
 const GAP_BLOCKS = 4;
@@ -217,7 +217,7 @@ export class EsxImport {
   ): Promise<string> {
     const { shell, config } = this.#host;
     const way = await readWay(shell, signal);
-    const helper = way === 'python3' ? await PythonHelper.start(shell) : null;
+    const helper = way === 'python3' ? await LastingHelper.start(shell) : null;
     try {
       const reader = new EsxReader(shell, flatPath, geometry.diskBytes, way, helper);
       for (let first = 0; first < geometry.blockCount; first += REGION) {

@@ -12,7 +12,8 @@ import { PhdError } from '../../errors.ts';
 import type { DiskReader, RegionDigests } from '../../model/disk-reader.ts';
 import { shellWord } from '../../storage/shell-word.ts';
 import type { EsxShell } from './esx-shell.ts';
-import type { BlockRange, PythonHelper } from './python-helper.ts';
+import { again, type LastingHelper, pauseFor } from './lasting-reads.ts';
+import type { BlockRange } from './python-helper.ts';
 
 /** How a host reads and hashes: best first. */
 export type ReadWay = 'python3' | 'sha256sum' | 'dd';
@@ -39,10 +40,10 @@ export class EsxReader implements DiskReader {
   readonly #shell: EsxShell;
   readonly #path: string;
   readonly #geometry: Geometry;
-  readonly #helper: PythonHelper | null;
+  readonly #helper: LastingHelper | null;
   readonly digests: DiskReader['digests'];
 
-  constructor(shell: EsxShell, path: string, sizeBytes: number, way: ReadWay, helper: PythonHelper | null) {
+  constructor(shell: EsxShell, path: string, sizeBytes: number, way: ReadWay, helper: LastingHelper | null) {
     this.#shell = shell;
     this.#path = path;
     this.#geometry = geometryOf(sizeBytes);
@@ -50,12 +51,29 @@ export class EsxReader implements DiskReader {
     if (helper !== null)
       this.digests = (region) => helper.digests(this.#range(region.firstBlock, region.count));
     else if (way === 'dd') this.digests = null;
-    else this.digests = (region, signal) => this.#hashed(region, signal);
+    else this.digests = (region, signal) => this.#lasting(() => this.#hashed(region, signal), signal);
   }
 
   async read(firstBlock: number, target: Buffer, signal?: AbortSignal): Promise<void> {
     const count = Math.ceil(target.length / BLOCK_BYTES);
     if (this.#helper !== null) return await this.#helper.read(this.#range(firstBlock, count), target);
+    await this.#lasting(() => this.#readByDd(firstBlock, count, target, signal), signal);
+  }
+
+  /** A command that died with its line is run again over a new one. */
+  async #lasting<Result>(work: () => Promise<Result>, signal?: AbortSignal): Promise<Result> {
+    return await again(work, async (pauseMs) => {
+      await pauseFor(pauseMs, signal);
+      this.#shell.dropLine();
+    });
+  }
+
+  async #readByDd(
+    firstBlock: number,
+    count: number,
+    target: Buffer,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     await this.#shell.stream(this.#dd(firstBlock, count), signal, async (running) => {
       running.stdin.end();
       let at = 0;
