@@ -28,7 +28,8 @@ export interface HostAnswers {
   privateKeyFile: string;
   /** Of the private key; empty: as it was, or none. */
   keyPassphrase: string;
-  tlsPin: string;
+  /** SHA-256 of the certificates of a pool, separated by blanks; the first is that of `host`. */
+  tlsPins: string;
   /** Separated by blanks. */
   devices: string;
 }
@@ -43,7 +44,7 @@ export const NEW_HOST: HostAnswers = {
   password: '',
   privateKeyFile: '',
   keyPassphrase: '',
-  tlsPin: '',
+  tlsPins: '',
   devices: '',
 };
 
@@ -58,7 +59,7 @@ export function answersOf(host: HostConfig): HostAnswers {
     user: host.user ?? NEW_HOST.user,
     authentication: host.privateKeyFile === null ? 'password' : 'key',
     privateKeyFile: host.privateKeyFile ?? '',
-    tlsPin: host.tlsPin ?? '',
+    tlsPins: [host.tlsPin ?? '', ...host.memberTlsPins].join(' ').trim(),
     devices: host.devices.join(' '),
   };
 }
@@ -111,11 +112,15 @@ export function askHost(desk: Desk, answers: HostAnswers, taken: ReadonlySet<str
         line(
           {
             question: 'SHA-256 of its certificate',
-            lines: ['Empty: the certificate is checked against the authorities this machine trusts.'],
-            preset: one.tlsPin,
+            lines: [
+              'Of a pool those of all members, separated by blanks, that of this host first.',
+              'Empty: checked against the authorities this machine trusts.',
+            ],
+            preset: one.tlsPins,
+            fault: pinsFault,
           },
           (text) => {
-            one.tlsPin = text;
+            one.tlsPins = text;
           },
         ),
     },
@@ -201,7 +206,7 @@ export async function hostSettingsOf(
   desk: Desk,
   answers: HostAnswers,
 ): Promise<SettingsChange & { name: string }> {
-  const { name, type, host, port, user, password, privateKeyFile, keyPassphrase, tlsPin, devices } = answers;
+  const { name, type, host, port, user, password, privateKeyFile, keyPassphrase, devices } = answers;
   const disks: SettingsChange = type === 'device' ? { devices: devices.split(/\s+/).filter(Boolean) } : {};
   if (host === '') return { name, type, host: null, user: null, ...disks };
   const { places } = await desk.queue();
@@ -211,8 +216,19 @@ export async function hostSettingsOf(
     secret.privateKeyPassphraseFile = await keepSecret(places, `host-${name}-key`, keyPassphrase);
   if (!usesKey(answers) && password !== '')
     secret.passwordFile = await keepSecret(places, `host-${name}`, password);
-  const pin: SettingsChange = type === 'xen' ? { tlsPin: tlsPin === '' ? null : tlsPin } : {};
+  const pin = type === 'xen' ? pinSettings(answers) : {};
   return { name, type, host, port: Number(port), user, ...secret, ...pin, ...disks };
+}
+
+function pinSettings({ tlsPins }: HostAnswers): SettingsChange {
+  const [tlsPin = null, ...members] = tlsPins.split(/\s+/).filter(Boolean);
+  return { tlsPin, memberTlsPins: members.length === 0 ? null : members };
+}
+
+function pinsFault(text: string): string | undefined {
+  const pins = text.split(/\s+/).filter(Boolean);
+  const isGood = pins.every((pin) => /^[0-9a-f]{64}$/i.test(pin.replaceAll(':', '')));
+  return isGood ? undefined : 'expected 64 hex digits each';
 }
 
 function nameFault(name: string, taken: ReadonlySet<string>): string | undefined {

@@ -1,5 +1,6 @@
 /** Volumes of the hosts of phd.yaml, as places of a restore: datastores of ESX, storage repositories of XenServer. */
-import { fromErrno, type PhdError } from '../errors.ts';
+import { setTimeout as pause } from 'node:timers/promises';
+import { fromErrno, PhdError } from '../errors.ts';
 import type { EngineContext } from './context.ts';
 
 export interface HostVolume {
@@ -17,10 +18,15 @@ export interface HostVolumes {
   failed: { host: string; error: PhdError }[];
 }
 
-/** All hosts at once, so that a dead one costs its own time limit and no more. Throws CANCELLED. */
+/** Someone waits for the list: a host that is slower is told as one that does not answer. */
+const LIMIT_MS = 10_000;
+
+/** All hosts at once. Throws CANCELLED. */
 export async function hostVolumes(ctx: EngineContext, signal?: AbortSignal): Promise<HostVolumes> {
   const hosts = ctx.config.hosts.filter(({ type }) => type !== 'device');
-  const asked = await Promise.allSettled(hosts.map(({ name }) => volumesOf(ctx, name, signal)));
+  const asked = await Promise.allSettled(
+    hosts.map(({ name }) => withinLimit(name, volumesOf(ctx, name, signal))),
+  );
   const found: HostVolumes = { volumes: [], failed: [] };
   for (const [at, one] of asked.entries()) {
     const host = hosts[at]!.name;
@@ -32,6 +38,24 @@ export async function hostVolumes(ctx: EngineContext, signal?: AbortSignal): Pro
     }
   }
   return found;
+}
+
+async function withinLimit(host: string, asked: Promise<HostVolume[]>): Promise<HostVolume[]> {
+  const waited = new AbortController();
+  const late = pause(LIMIT_MS, undefined, { signal: waited.signal }).then(() => {
+    throw new PhdError(
+      'TARGET_UNREACHABLE',
+      `host ${host} does not tell its volumes within ${LIMIT_MS / 1000} s`,
+    );
+  });
+  late.catch(() => undefined);
+  // What comes too late is nobody's any more.
+  asked.catch(() => undefined);
+  try {
+    return await Promise.race([asked, late]);
+  } finally {
+    waited.abort();
+  }
 }
 
 async function volumesOf(ctx: EngineContext, name: string, signal?: AbortSignal): Promise<HostVolume[]> {

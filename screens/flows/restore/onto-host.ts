@@ -71,7 +71,8 @@ export async function nameVm({ desk }: Draft, onHost: OntoHost): Promise<StepEnd
     lines: [`On ${onHost.host}, ${onHost.volume}`],
     question: 'Restore under this name:',
     preset: onHost.name,
-    fault: folderNameFault,
+    fault: (text) =>
+      folderNameFault(text) ?? (/^[.-]|"/.test(text) ? 'no dot or dash first, no quotes' : undefined),
   });
   if (name === undefined) return 'back';
   onHost.name = name;

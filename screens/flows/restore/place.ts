@@ -49,6 +49,12 @@ export async function pickPlace(draft: Draft): Promise<StepEnd> {
     if (chosen === 'quit') return 'quit';
     if (chosen === 'abort') throw new ToMainMenu();
     at = chosen;
+    if (chosen === 'host' && draft.disks.some(({ checked }) => !checked.isProvable)) {
+      await desk.dialogue.tell('Not onto a host', [
+        'An archive without digests cannot be proved there: restore it into a folder.',
+      ]);
+      continue;
+    }
     if (chosen === 'host') {
       const onHost = await pickHostVolume(draft);
       if (onHost === 'quit') return 'quit';
