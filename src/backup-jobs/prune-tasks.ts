@@ -9,6 +9,8 @@ import { rulesOf } from './run-backup-job.ts';
 import { selectVms } from './select-vms.ts';
 
 export interface PruneTask {
+  /** Whose rules they are. */
+  job: string;
   vm: string;
   uuid: string;
   targetNumber: number;
@@ -17,7 +19,7 @@ export interface PruneTask {
 
 /**
  * A VM of several jobs that share a target is pruned by none: what one job keeps another would remove. VMs that are gone
- * from their source are left alone: their last copies are all there is.
+ * from their source are left alone: their last copies are all there is. `jobs` are all there are, whichever is to be pruned.
  */
 export async function pruneTasks(
   context: EngineContext,
@@ -42,7 +44,13 @@ export async function pruneTasks(
         if (onlyTarget !== null && targetNumber !== onlyTarget) continue;
         const key = `${uuid} ${targetNumber}`;
         const keepAll = { last: Number.MAX_SAFE_INTEGER, daily: 0, weekly: 0, monthly: 0 };
-        const task = { vm: selected.vm.name, uuid, targetNumber, rules: rules ?? keepAll };
+        const task = {
+          job: job.config.name,
+          vm: selected.vm.name,
+          uuid,
+          targetNumber,
+          rules: rules ?? keepAll,
+        };
         found.set(key, [...(found.get(key) ?? []), task]);
       }
     }

@@ -189,8 +189,9 @@ class JobRun {
   /** VMs that another job puts on the same target: what one keeps the other would remove, so neither removes anything. */
   #findShared(vms: readonly JobVm[]): void {
     const { config } = this.#context;
-    const targetsOf = (job: BackupJob): readonly (number | null)[] =>
-      job.config.targets ?? [config.backup.target];
+    const writable = config.targets.filter(({ readOnly }) => !readOnly).map(({ number }) => number);
+    const byDefault = config.backup.target ?? writable[0] ?? null;
+    const targetsOf = (job: BackupJob): readonly (number | null)[] => job.config.targets ?? [byDefault];
     const mine = targetsOf(this.#job);
     for (const one of config.backupJobs) {
       if (one.name === this.record.job) continue;

@@ -248,8 +248,10 @@ async function pruneJobs(
   const { pruneTasks } = await import('../backup-jobs/prune-tasks.ts');
   const { planPrune, prune } = await import('../backup-jobs/prune.ts');
   const target = words.target === undefined ? null : parseWhole(words.target, '--target', 1, 9999);
-  const jobs = only === null ? context.config.backupJobs.map(openJob) : [namedJob(context.config, only)];
-  const { tasks, errors } = await pruneTasks(context, jobs, target, cli.signal);
+  if (only !== null) namedJob(context.config, only);
+  const jobs = context.config.backupJobs.map(openJob);
+  const { tasks: all, errors } = await pruneTasks(context, jobs, target, cli.signal);
+  const tasks = all.filter(({ job }) => only === null || job === only);
   const failures = errors.map((line) =>
     cli.reportItemError(new PhdError('IO', line), {}, words.json ?? false),
   );

@@ -79,6 +79,8 @@ export class XenSession {
       return await this.#login;
     } catch (error) {
       this.#login = null;
+      // A master that died is asked for at the member that phd.yaml names.
+      this.#masterAddress = null;
       throw error;
     }
   }
