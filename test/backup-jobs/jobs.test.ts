@@ -325,10 +325,14 @@ describe('Retention', () => {
         await context.close();
       }
       host.configure({
-        config: 'backupJobs:\n  - { name: a, vms: ["CRM"], keep: 1 }\n  - { name: b, vms: ["*"], keep: 9 }\n',
+        config:
+          'backupJobs:\n  - { name: a, vms: ["CRM"], keep: 1 }\n  - { name: b, vms: ["*"], keep: 9, targets: [1] }\n',
       });
-      const run = await host.phd(['prune']);
-      expect(run.stderr).toContain('CRM is in several jobs with target 1: nothing of it is removed');
+      // One of them names its target, the other means the first: it is the same, whether or not a job is named.
+      for (const words of [['prune'], ['prune', 'a', '--dry-run']]) {
+        const run = await host.phd(words);
+        expect(run.stderr).toContain('CRM is in several jobs with target 1: nothing of it is removed');
+      }
     } finally {
       host.remove();
     }
