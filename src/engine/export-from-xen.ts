@@ -11,8 +11,7 @@ import type { EngineContext } from './context.ts';
 import { Progress } from './progress.ts';
 import { xenHost } from './restore-to-xen.ts';
 
-export const XEN_FORMS = ['xva', 'vhd', 'raw', 'metadata', 'pool-db'] as const;
-export type XenForm = (typeof XEN_FORMS)[number];
+export type XenForm = 'xva' | 'vhd' | 'raw' | 'metadata' | 'pool-db';
 
 export interface XenExportRequest {
   /** Name in phd.yaml, of type xen. */

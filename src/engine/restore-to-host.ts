@@ -1,11 +1,10 @@
 /** A VM of the archives put onto an ESX host: each disk proved here, sent, proved there; its VMX fitted; registered. */
-import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { parseArchiveName } from '../archive/names.ts';
 import { isPlainName, shownName } from '../datastore/plain-name.ts';
 import { parseVmx, vmxUuid } from '../datastore/vmx.ts';
 import { rewriteVmx } from '../datastore/vmx-rewrite.ts';
-import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
+import { fromErrno, PhdError } from '../errors.ts';
 import type { EsxHost } from '../hosts/esx/esx-host.ts';
 import type { EsxImport } from '../hosts/esx/esx-import.ts';
 import type { OperationHooks } from './backup.ts';
@@ -13,11 +12,9 @@ import type { EngineContext } from './context.ts';
 import { escapeText } from './display-text.ts';
 import { claimHostPlace } from './host-claim.ts';
 import { neededRoom, requireHostRoom } from './host-room.ts';
-import { Progress } from './progress.ts';
-import { restore } from './restore.ts';
+import { withProvedDisk } from './proved-disk.ts';
 import type { ArchiveRef } from './restore-source.ts';
 import { readVmFiles, rewriteFor } from './restore-vmx.ts';
-import { openScratch } from './scratch.ts';
 import type { ArchiveFile } from './vm-files.ts';
 
 export interface HostRestoreRequest {
@@ -169,32 +166,15 @@ interface DiskToSend {
 
 async function sendDisk(
   ctx: EngineContext,
-  { archive, full, disk, files, target }: DiskToSend,
+  { files, target, ...from }: DiskToSend,
   hooks: OperationHooks,
 ): Promise<HostRestoreResult['disks'][number]> {
-  const scratch = await openScratch(ctx.places.stateDir);
-  try {
-    const here = await restore(ctx, { archive, ...(full && { full }), to: scratch.file('disk') }, hooks);
-    throwIfAborted(hooks.signal);
-    const file = await open(here.flatPath, 'r');
-    try {
-      const progress = new Progress(hooks.onProgress, {
-        label: disk,
-        phase: 'send',
-        totalBytes: here.diskBytes,
-      });
-      const adapterType = adapterOf(files, archive);
-      const sent = { name: disk, adapterType, file, sizeBytes: here.diskBytes };
-      const onBytes = (bytes: number): void => progress.add(bytes);
-      const { proof } = await target.importDisk(sent, { onBytes, signal: hooks.signal });
-      progress.finish();
-      return { disk, diskBytes: here.diskBytes, proof };
-    } finally {
-      await file.close();
-    }
-  } finally {
-    await scratch.remove();
-  }
+  return await withProvedDisk(ctx, from, hooks, async ({ file, sizeBytes, onBytes }) => {
+    const adapterType = adapterOf(files, from.archive);
+    const sent = { name: from.disk, adapterType, file, sizeBytes };
+    const { proof } = await target.importDisk(sent, { onBytes, signal: hooks.signal });
+    return { disk: from.disk, diskBytes: sizeBytes, proof };
+  });
 }
 
 /** The controller that the VMX gives the disk: vmkfstools takes other words than VMX files do. */

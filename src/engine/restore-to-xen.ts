@@ -1,5 +1,4 @@
 /** A VM of the archives put into a pool of XenServer: each disk proved here, sent, read back there; then the VM is made. */
-import { open } from 'node:fs/promises';
 import { parseArchiveName } from '../archive/names.ts';
 import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
 import type { KeptVm } from '../hosts/xen/kept-vm.ts';
@@ -8,11 +7,9 @@ import type { ImportedDisk, XenImport } from '../hosts/xen/xen-import.ts';
 import type { OperationHooks } from './backup.ts';
 import type { EngineContext } from './context.ts';
 import { escapeText } from './display-text.ts';
-import { Progress } from './progress.ts';
-import { restore } from './restore.ts';
+import { withProvedDisk } from './proved-disk.ts';
 import type { ArchiveRef } from './restore-source.ts';
 import { readVmFiles } from './restore-vmx.ts';
-import { openScratch } from './scratch.ts';
 
 const PROOF = 'read back and compared';
 
@@ -123,44 +120,24 @@ async function keptVmOf(
   }
 }
 
+interface DiskToSend {
+  archive: ArchiveRef;
+  full: ArchiveRef | undefined;
+  disk: string;
+  kept: KeptVm | null;
+  target: XenImport;
+}
+
 async function sendDisk(
   ctx: EngineContext,
-  {
-    archive,
-    full,
-    disk,
-    kept,
-    target,
-  }: {
-    archive: ArchiveRef;
-    full: ArchiveRef | undefined;
-    disk: string;
-    kept: KeptVm | null;
-    target: XenImport;
-  },
+  { kept, target, ...from }: DiskToSend,
   hooks: OperationHooks,
 ): Promise<{ made: ImportedDisk; diskBytes: number }> {
-  const scratch = await openScratch(ctx.places.stateDir);
-  try {
-    const here = await restore(ctx, { archive, ...(full && { full }), to: scratch.file('disk') }, hooks);
-    throwIfAborted(hooks.signal);
-    const file = await open(here.flatPath, 'r');
-    try {
-      const { diskBytes } = here;
-      const progress = new Progress(hooks.onProgress, { label: disk, phase: 'send', totalBytes: diskBytes });
-      const name = (await keptDiskOf(kept, archive))?.vdi?.name_label ?? disk;
-      const made = await target.importDisk(
-        { name, file, sizeBytes: diskBytes },
-        { onBytes: (bytes) => progress.add(bytes), signal: hooks.signal },
-      );
-      progress.finish();
-      return { made, diskBytes };
-    } finally {
-      await file.close();
-    }
-  } finally {
-    await scratch.remove();
-  }
+  return await withProvedDisk(ctx, from, hooks, async ({ file, sizeBytes, onBytes }) => {
+    const name = (await keptDiskOf(kept, from.archive))?.vdi?.name_label ?? from.disk;
+    const made = await target.importDisk({ name, file, sizeBytes }, { onBytes, signal: hooks.signal });
+    return { made, diskBytes: sizeBytes };
+  });
 }
 
 /** The drive that an archive's disk was, by its place on the bus. */

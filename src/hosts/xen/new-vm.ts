@@ -9,7 +9,6 @@ export interface NewVif {
   /** Empty: the pool makes one. */
   mac: string;
   networkRef: string;
-  network: string;
 }
 
 /** Network cards of a VM on the networks of this pool: the same network, else one of the same name, else of the same bridge. */
@@ -40,7 +39,6 @@ export async function placeVifs(
         device: vif.device,
         mac: keepsMacs ? vif.MAC : '',
         networkRef: found[0],
-        network: found[1].name_label,
       });
   }
   return placed;

@@ -65,10 +65,8 @@ export const srRecord = z.looseObject({
   name_label: label,
   type: z.string(),
   content_type: z.string().default(''),
-  shared: z.boolean().default(false),
   physical_size: wholeNumber,
   physical_utilisation: wholeNumber,
-  PBDs: refs.default([]),
 });
 export type SrRecord = z.infer<typeof srRecord>;
 

@@ -11,7 +11,6 @@ export interface XenRepository {
   type: string;
   sizeBytes: number;
   freeBytes: number;
-  isShared: boolean;
   isDefault: boolean;
 }
 
@@ -30,7 +29,6 @@ export async function listRepositories(session: XenSession, signal?: AbortSignal
       type: sr.type,
       sizeBytes: Math.max(0, sr.physical_size),
       freeBytes: Math.max(0, sr.physical_size - sr.physical_utilisation),
-      isShared: sr.shared,
       isDefault: srRef === byDefault,
     }))
     .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : a.uuid < b.uuid ? -1 : 1));
