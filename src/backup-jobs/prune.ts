@@ -17,7 +17,7 @@ const ARRIVING_MS = 2 * 86_400_000;
 export interface PlannedPrune {
   targetNumber: number;
   lines: RetentionLine[];
-  /** Rows of each run that goes, DELTAs first. */
+  /** Rows of each run. */
   rows: ReadonlyMap<Stamp, ListedRow[]>;
 }
 
@@ -69,34 +69,47 @@ export async function prune(
   signal?: AbortSignal,
 ): Promise<number> {
   const storage = await context.storage(targetNumber);
-  let removed = 0;
-  // Oldest first: a FULL that nothing needs any more has lost its DELTAs by then.
-  for (const { run } of lines.filter(({ keep }) => !keep).reverse()) {
-    throwIfAborted(signal);
-    const ofRun = [...(rows.get(run.stamp) ?? [])].sort(deltasFirst);
-    try {
-      for (const { folder, file, kind } of ofRun) {
+  const going = lines.filter(({ keep }) => !keep).map(({ run }) => run);
+  const rowsOf = (stamp: Stamp, kind: ListedRow['kind']): ListedRow[] =>
+    (rows.get(stamp) ?? []).filter((row) => row.kind === kind);
+  const onFailure = (error: unknown, stamp: Stamp): void => {
+    const failure = fromErrno(error, `the run of ${stamp} on target ${targetNumber}`);
+    if (failure.code === 'CANCELLED') throw failure;
+    onWarning(`not removed: ${failure.message}`);
+  };
+  // The DELTAs of all runs before the first FULL: whenever it is ended, no DELTA is left without its FULL.
+  const needed = new Set<Stamp>();
+  for (const { stamp } of going) {
+    if (needed.has(stamp)) continue;
+    for (const { folder, file, fullStamp } of rowsOf(stamp, 'delta')) {
+      throwIfAborted(signal);
+      try {
         await storage.remove(`${folder}/${file}`);
-        if (kind === 'full') context.jobs.forgetFull(targetNumber, folder, file);
+      } catch (error) {
+        onFailure(error, stamp);
+        needed.add(stamp).add(fullStamp);
+      }
+    }
+  }
+  let removed = 0;
+  for (const { stamp } of going.filter((run) => !needed.has(run.stamp))) {
+    throwIfAborted(signal);
+    const ofRun = rows.get(stamp) ?? [];
+    try {
+      for (const { folder, file } of rowsOf(stamp, 'full')) {
+        await storage.remove(`${folder}/${file}`);
+        context.jobs.forgetFull(targetNumber, folder, file);
       }
       for (const folder of new Set(ofRun.map(({ folder: one }) => one)))
         await removeIfEmpty(context, targetNumber, folder);
       removed++;
-      context.log(
-        `retention: removed the run of ${run.stamp} of ${ofRun[0]?.vm} from target ${targetNumber}`,
-      );
+      context.log(`retention: removed the run of ${stamp} of ${ofRun[0]?.vm} from target ${targetNumber}`);
     } catch (error) {
-      const failure = fromErrno(error, `the run of ${run.stamp} on target ${targetNumber}`);
-      if (failure.code === 'CANCELLED') throw failure;
-      onWarning(`not removed: ${failure.message}`);
+      onFailure(error, stamp);
     }
   }
   if (removed > 0) await indexTargets(context, { targets: [targetNumber], scope: 'changed' });
   return removed;
-}
-
-function deltasFirst(one: ListedRow, other: ListedRow): number {
-  return Number(one.kind === 'full') - Number(other.kind === 'full');
 }
 
 async function removeIfEmpty(context: EngineContext, targetNumber: number, folder: string): Promise<void> {

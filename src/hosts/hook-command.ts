@@ -8,6 +8,8 @@ import { PhdError } from '../errors.ts';
 const MAX_LINES = 1000;
 /** Between SIGTERM and SIGKILL. */
 const GRACE_MS = 5_000;
+/** After its end its output may still arrive; a process that it left behind may hold the pipes for ever. */
+const LAST_LINES_MS = 2_000;
 
 export interface HookRun {
   /** What messages call it: `beforeVm of job nightly`. */
@@ -48,6 +50,13 @@ export async function runHook({ what, command, env, timeoutMs, signal, onLine }:
   signal?.addEventListener('abort', onAbort);
   const status = await new Promise<string>((resolve) => {
     child.once('error', (error) => resolve(`cannot be started: ${error.message}`));
+    child.once('exit', () => {
+      const drop = setTimeout(() => {
+        child.stdout.destroy();
+        child.stderr.destroy();
+      }, LAST_LINES_MS);
+      child.once('close', () => clearTimeout(drop));
+    });
     child.once('close', (code, by) =>
       resolve(code === 0 && why === '' ? '' : by === null ? `ended with status ${code}` : `ended by ${by}`),
     );

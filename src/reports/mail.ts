@@ -1,7 +1,7 @@
 /** Mail by SMTP: STARTTLS that never falls back, login, further tries with growing pauses. */
 import { readFile } from 'node:fs/promises';
 import { createTransport } from 'nodemailer';
-import { PhdError } from '../errors.ts';
+import { fromErrno, PhdError } from '../errors.ts';
 import type { MailSettings } from '../model/config.ts';
 
 /** Before the second try; each further pause is four times as long. */
@@ -18,34 +18,34 @@ export interface MailHooks {
   password: string | null;
   /** Waits between tries. Throws CANCELLED. */
   wait(milliseconds: number): Promise<void>;
-  onRetry(message: string): void;
+  onWarning(message: string): void;
 }
 
 /** Throws TARGET_UNREACHABLE, TARGET_REFUSED; no message holds the password. */
 export async function sendMail(settings: MailSettings, letter: Letter, hooks: MailHooks): Promise<void> {
   for (let attempt = 0; ; attempt++) {
     try {
-      await sendOnce(settings, letter, hooks.password);
+      await sendOnce(settings, letter, hooks);
       return;
     } catch (error) {
       const failure = translated(settings, error, hooks.password);
       if (attempt >= settings.retries || !failure.retryable) throw failure;
-      hooks.onRetry(`${failure.message}; tried again`);
+      hooks.onWarning(`${failure.message}; tried again`);
       await hooks.wait(FIRST_PAUSE_MS * 4 ** attempt);
     }
   }
 }
 
-async function sendOnce(settings: MailSettings, letter: Letter, password: string | null): Promise<void> {
+async function sendOnce(settings: MailSettings, letter: Letter, hooks: MailHooks): Promise<void> {
   const { host, port, tls, user, from, to, timeoutMs, caFile } = settings;
-  const ca = caFile === null ? null : await readFile(caFile, 'utf8');
+  const ca = caFile === null ? null : await readCertificates(caFile);
   const transport = createTransport({
     host,
     port,
     secure: tls === 'tls',
     requireTLS: tls === 'starttls',
     ignoreTLS: tls === 'none',
-    ...(user === null ? {} : { auth: { user, pass: password ?? '' } }),
+    ...(user === null ? {} : { auth: { user, pass: hooks.password ?? '' } }),
     ...(ca === null ? {} : { tls: { ca } }),
     connectionTimeout: timeoutMs,
     greetingTimeout: timeoutMs,
@@ -54,15 +54,29 @@ async function sendOnce(settings: MailSettings, letter: Letter, password: string
     disableUrlAccess: true,
   });
   try {
-    await transport.sendMail({
+    const { rejected } = await transport.sendMail({
       from,
       to,
       subject: letter.subject,
       text: letter.text,
       attachments: [{ filename: 'run.json', content: letter.json, contentType: 'application/json' }],
     });
+    if (rejected.length > 0)
+      hooks.onWarning(`mail by ${host}:${port}: not taken for ${rejected.map(addressOf).join(', ')}`);
   } finally {
     transport.close();
+  }
+}
+
+function addressOf(recipient: string | { address: string }): string {
+  return typeof recipient === 'string' ? recipient : recipient.address;
+}
+
+async function readCertificates(caFile: string): Promise<string> {
+  try {
+    return await readFile(caFile, 'utf8');
+  } catch (error) {
+    throw fromErrno(error, `cannot read the certificates of the mail server, ${caFile}`);
   }
 }
 
@@ -71,7 +85,10 @@ function translated(settings: MailSettings, error: unknown, password: string | n
   const words = password ? message.replaceAll(password, '***') : message;
   const place = `mail by ${settings.host}:${settings.port}`;
   if (error instanceof PhdError) return error;
-  const isRefused = code === 'EAUTH' || code === 'ETLS' || code === 'EENVELOPE' || (responseCode ?? 0) >= 500;
+  // 4xx is for now only, at the login and at the envelope too: greylisting wants to be asked again (RFC 5321, 4.2.1).
+  const isForNow = responseCode !== undefined && responseCode >= 400 && responseCode < 500;
+  const isRefused =
+    !isForNow && (code === 'EAUTH' || code === 'ETLS' || code === 'EENVELOPE' || (responseCode ?? 0) >= 500);
   const text = `${place}: ${words.split('\n')[0]}`;
   return new PhdError(isRefused ? 'TARGET_REFUSED' : 'TARGET_UNREACHABLE', text, { retryable: !isRefused });
 }

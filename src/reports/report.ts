@@ -107,7 +107,7 @@ async function mailIfAny(
     text: textOf(report, hostName),
     json: `${JSON.stringify(report, null, 2)}\n`,
   };
-  await sendMail(mail, letter, { password, wait, onRetry: onWarning });
+  await sendMail(mail, letter, { password, wait, onWarning });
 }
 
 async function waitFor(milliseconds: number): Promise<void> {

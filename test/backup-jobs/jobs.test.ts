@@ -12,7 +12,7 @@ import { HOOK_TIMEOUT_MS, linesOf, MIB, only, Tale, until } from '../tales/tale.
 const BUILT = new URL('../../dist/src/', import.meta.url).href;
 const engine = (await import(`${BUILT}engine/index.js`)) as typeof Engine;
 const { dueJobs } = (await import(`${BUILT}backup-jobs/due-jobs.js`)) as typeof Due;
-const { planPrune } = (await import(`${BUILT}backup-jobs/prune.js`)) as typeof Prune;
+const { planPrune, prune } = (await import(`${BUILT}backup-jobs/prune.js`)) as typeof Prune;
 const { readRecords } = (await import(`${BUILT}backup-jobs/run-record.js`)) as typeof Records;
 
 let tale: Tale;
@@ -151,6 +151,13 @@ describe('phd backup --job', () => {
     expect(stopped.status).toBe(1);
     expect(stopped.stdout).toContain('beforeRun of a took longer than 1 s');
     expect(readFileSync(log, 'utf8')).toMatch(/over failed\n$/);
+    const pidFile = tale.path('left.pid');
+    configure(
+      `  - { name: a, vms: [web1], hooks: { beforeRun: "setsid sleep 600 & echo $! > ${pidFile}; exit 3", timeoutSeconds: 300 } }\n`,
+    );
+    const left = await tale.phd(['backup', '--job', 'a']);
+    process.kill(Number(readFileSync(pidFile, 'utf8')));
+    expect(left.stdout).toContain('beforeRun of a ended with status 3');
     expect(records()[0]?.vms).toEqual([]);
   });
 
@@ -299,6 +306,7 @@ describe('Retention', () => {
       }
       expect((await host.phd(['hold', `1:${stamps[2]}`, '--release'])).status).toBe(0);
       expect((await host.phd(['hold', `1:${stamps[2]}`, '--release'])).status).toBe(1);
+      await keepsTheFullOfADeltaThatStays(host);
       expect((await host.phd(['prune'])).stdout).toContain('CRM: 2 runs removed from target 1');
       expect(host.filesOn('one').filter((file) => !/CRM/.test(file))).toEqual([]);
     } finally {
@@ -350,3 +358,27 @@ describe('Retention', () => {
     }
   });
 });
+
+/** Of the two runs that are to go, the DELTA of the 3rd cannot be removed: the FULL of the 1st stays with it. */
+async function keepsTheFullOfADeltaThatStays(host: Tale): Promise<void> {
+  const context = await engine.openContext({ env: host.home.env });
+  try {
+    const storage = await context.storage(1);
+    const remove = storage.remove.bind(storage);
+    storage.remove = async (name) => {
+      if (name.includes('delta-2026.11.03')) throw new Error('the disk says no');
+      await remove(name);
+    };
+    const uuid = String(linesOf(await host.phd(['list', '--json']))[0]?.uuid);
+    const rules = { last: 2, daily: 0, weekly: 0, monthly: 0 };
+    const planned = await planPrune(context, { targetNumber: 1, uuid }, rules);
+    const warnings: string[] = [];
+    const before = host.filesOn('one');
+    expect(await prune(context, planned, (message) => void warnings.push(message))).toBe(0);
+    expect(warnings).toEqual([expect.stringContaining('the disk says no')]);
+    expect(host.filesOn('one')).toEqual(before);
+    expect(before.filter((file) => file.endsWith('.phd'))).toHaveLength(7);
+  } finally {
+    await context.close();
+  }
+}

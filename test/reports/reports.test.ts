@@ -194,7 +194,7 @@ describe('Mail', () => {
       await sendMail(settings(server.port, { caFile: server.caFile }), letter, {
         password: MAIL_PASSWORD,
         wait: async (milliseconds) => void waits.push(milliseconds),
-        onRetry: (message) => retries.push(message),
+        onWarning: (message) => retries.push(message),
       });
       expect(waits).toEqual([15_000, 60_000]);
       expect(retries[0]).toContain('451');
@@ -204,9 +204,38 @@ describe('Mail', () => {
     }
   });
 
+  it('that a greylist puts off is tried again; recipients that are not taken are told', async () => {
+    const server = await startMailServer({ failures: 1 });
+    const warnings: string[] = [];
+    const hooks = {
+      password: MAIL_PASSWORD,
+      wait: async () => undefined,
+      onWarning: (message: string) => void warnings.push(message),
+    };
+    const sure = { caFile: server.caFile };
+    try {
+      await sendMail(settings(server.port, { ...sure, to: ['grey@example.com'] }), letter, hooks);
+      expect(warnings).toEqual([expect.stringMatching(/450.*; tried again$/)]);
+      const both = ['nobody@example.com', 'admin@example.com'];
+      await sendMail(settings(server.port, { ...sure, to: both }), letter, hooks);
+      expect(warnings[1]).toMatch(/: not taken for nobody@example.com$/);
+      expect(server.letters().map(({ to }) => to)).toEqual([['grey@example.com'], ['admin@example.com']]);
+      await expect(
+        sendMail(settings(server.port, { ...sure, to: ['nobody@example.com'] }), letter, hooks),
+      ).rejects.toMatchObject({ code: 'TARGET_REFUSED' });
+      await expect(
+        sendMail(settings(server.port, { caFile: '/nowhere/ca.pem' }), letter, hooks),
+      ).rejects.toMatchObject({
+        message: expect.stringContaining('/nowhere/ca.pem'),
+      });
+    } finally {
+      await server.stop();
+    }
+  });
+
   it('is not sent in clear, nor to a server nobody vouches for; nobody listening is tried to the end', async () => {
     const plain = await startMailServer({ tls: 'none' });
-    const hooks = { password: MAIL_PASSWORD, wait: async () => undefined, onRetry: () => undefined };
+    const hooks = { password: MAIL_PASSWORD, wait: async () => undefined, onWarning: () => undefined };
     try {
       await expect(sendMail(settings(plain.port), letter, hooks)).rejects.toMatchObject({
         message: expect.not.stringContaining(MAIL_PASSWORD),
@@ -224,7 +253,7 @@ describe('Mail', () => {
     await unknown.stop();
     let tries = 0;
     await expect(
-      sendMail(settings(unknown.port), letter, { ...hooks, onRetry: () => tries++ }),
+      sendMail(settings(unknown.port), letter, { ...hooks, onWarning: () => tries++ }),
     ).rejects.toMatchObject({ code: 'TARGET_UNREACHABLE' });
     expect(tries).toBe(3);
   });

@@ -26,6 +26,14 @@ folder, port, user, password, failures, tls = sys.argv[1], int(sys.argv[2]), sys
 left = [failures]
 class Handler:
     count = 0
+    async def handle_RCPT(self, server, session, envelope, address, rcpt_options):
+        if address.startswith('nobody@'):
+            return '550 no such user'
+        if address.startswith('grey@') and left[0] > 0:
+            left[0] -= 1
+            return '450 greylisted, come again'
+        envelope.rcpt_tos.append(address)
+        return '250 taken'
     async def handle_DATA(self, server, session, envelope):
         if left[0] > 0:
             left[0] -= 1
@@ -51,7 +59,7 @@ print('ready', flush=True)
 sys.stdin.read()
 `;
 
-/** `failures`: so many letters are put off first (451). */
+/** `failures`: so many letters are put off first (451; to `grey@` at the envelope, 450). To `nobody@` none is taken. */
 export async function startMailServer(
   options: { failures?: number; tls?: 'starttls' | 'none' } = {},
 ): Promise<MailServer> {
@@ -72,7 +80,11 @@ export async function startMailServer(
   const words = [script, home.root, String(port), MAIL_USER, MAIL_PASSWORD, String(failures), tls];
   const library = root === null ? [] : [path.join(root, 'usr/lib/python3/dist-packages')];
   const child = spawn(python.path, words, {
-    env: { ...process.env, PYTHONPATH: library.join(':'), PYTHONDONTWRITEBYTECODE: '1' },
+    env: {
+      ...process.env,
+      PYTHONPATH: library.join(':'),
+      PYTHONDONTWRITEBYTECODE: '1',
+    },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   let said = '';
