@@ -138,7 +138,9 @@ async function importVhd(
         },
         data: async (offset, bytes) => {
           const inside = bytes.subarray(0, Math.max(0, sizeBytes - offset));
-          await disk.write(inside, 0, inside.length, offset);
+          // A full volume may take a part only; the rest would be a hole that the reading back takes for the truth.
+          for (let done = 0; done < inside.length; )
+            done += (await disk.write(inside, done, inside.length - done, offset + done)).bytesWritten;
         },
         blockEnd: () => undefined,
       });
