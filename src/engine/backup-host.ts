@@ -1,8 +1,4 @@
 /** Backup of one VM of a host: found, held still, backed up, let go. */
-import { createHash } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
-import path from 'node:path';
-import { ExclusiveLock } from '../../db/exclusive-lock.ts';
 import { namedTarget } from '../config/named-target.ts';
 import { fromErrno, PhdError } from '../errors.ts';
 import type { FrozenVm, Host, HostVm } from '../hosts/host.ts';
@@ -17,6 +13,7 @@ import {
 } from './backup.ts';
 import type { EngineContext } from './context.ts';
 import { escapeText } from './display-text.ts';
+import { claimHostVm } from './host-claim.ts';
 
 export interface HostBackupRequest extends SourceRequest {
   /** Name in phd.yaml. */
@@ -53,7 +50,7 @@ export async function backupHostVm(
   if (request.target !== undefined) namedTarget(ctx.config, request.target);
   const host = await ctx.host(request.host);
   const vm = chooseVm(await host.listVms(signal), request);
-  const lock = lockVm(ctx, host, vm);
+  const lock = claimHostVm(ctx.places.stateDir, host.config.name, vm);
   try {
     const { quiesce, assumeOff, preFreeze, postThaw } = request;
     const frozen = await host.freeze(vm, { quiesce, assumeOff, preFreeze, postThaw, onWarning, signal });
@@ -86,23 +83,6 @@ export function chooseVm(vms: readonly HostVm[], { host, vm }: { host: string; v
     throw new PhdError('USAGE', `host ${host} has ${named.length} VMs named ${vm}: name one by ${which}`);
   }
   return first;
-}
-
-/** One process of this home holds a VM still at a time: what a dead one left there may then be cleared away. */
-function lockVm(ctx: EngineContext, host: Host, vm: HostVm): ExclusiveLock {
-  const folder = path.join(ctx.places.stateDir, 'runs');
-  const key = createHash('sha256').update(`${host.config.name}\0${vm.id}`).digest('hex').slice(0, 32);
-  try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw fromErrno(error, `cannot make ${folder}`);
-  }
-  const lock = ExclusiveLock.tryTake(path.join(folder, `host-${key}.lock`));
-  if (lock !== undefined) return lock;
-  throw new PhdError(
-    'LOCKED',
-    `another backup of ${host.config.name}/${vm.name} is running: wait for its end`,
-  );
 }
 
 async function letGo(

@@ -17,6 +17,9 @@ import type { ArchiveRef } from './restore-source.ts';
 import { readVmFiles, rewriteFor } from './restore-vmx.ts';
 import type { ArchiveFile } from './vm-files.ts';
 
+/** Files of the archive that are put beside the disks as they are. */
+const PLACED_KINDS: ReadonlySet<ArchiveFile['kind']> = new Set(['nvram', 'vmxf']);
+
 export interface HostRestoreRequest {
   /** Name in phd.yaml, of type esx. */
   host: string;
@@ -56,7 +59,8 @@ export async function restoreToHost(
   const host = await esxHost(ctx, request.host);
   const files = await vmFiles(ctx, first, hooks);
   const name = request.name ?? nameOf(files, first);
-  const place = `${request.host}:${shownName(request.datastore)}/${shownName(name)}`;
+  const { goalPlace } = await import('../hosts/esx/esx-goal.ts');
+  const place = await goalPlace(host, request.datastore, name, hooks.signal);
   const claim = claimHostPlace(ctx.places.stateDir, place);
   try {
     const result = await restoreInto(ctx, { host, files, name }, request, hooks);
@@ -74,13 +78,20 @@ interface Goal {
 
 async function restoreInto(
   ctx: EngineContext,
-  { host, files, name }: Goal,
+  { host, files: all, name }: Goal,
   request: HostRestoreRequest,
   hooks: OperationHooks,
 ): Promise<Omit<HostRestoreResult, 'seconds'>> {
   const { archives, datastore, fulls = new Map() } = request;
-  const { EsxImport } = await import('../hosts/esx/esx-import.ts');
+  const { EsxImport, isPlaceableName } = await import('../hosts/esx/esx-import.ts');
+  const files = all.filter((file) => {
+    if (isPlaceableName(file.name) || !PLACED_KINDS.has(file.kind)) return true;
+    hooks.onWarning?.(`${shownName(file.name)} is left out: no file of such a name is written`);
+    return false;
+  });
   const target = await EsxImport.begin(host, datastore, name, hooks.signal);
+  const abandon = (): Promise<void> =>
+    target.abandon().catch((failure: Error) => hooks.onWarning?.(failure.message));
   try {
     const needed = await neededRoom(ctx, archives, fulls, hooks.signal);
     await requireHostRoom(host, datastore, needed, hooks);
@@ -99,16 +110,20 @@ async function restoreInto(
       }
     }
     if (disks.length === 0) {
-      await target.abandon();
+      await abandon();
       return { folder: target.folder, disks, failed, vmId: null };
     }
     const good = names.filter(({ name: one }) => disks.some(({ disk }) => disk === one));
     const isWhole = failed.length === 0;
     const vmId = await placeVm({ host, target, files, name, good, isWhole }, request, hooks);
-    if (isWhole) await target.finish();
+    if (isWhole)
+      await target.finish().catch((error: Error) => {
+        const state = vmId === null ? 'whole' : 'whole and registered';
+        hooks.onWarning?.(`${error.message}: the VM is ${state}, remove ${target.mark} by hand`);
+      });
     return { folder: target.folder, disks, failed, vmId };
   } catch (error) {
-    await target.abandon().catch((failure: Error) => hooks.onWarning?.(failure.message));
+    await abandon();
     throw error;
   }
 }
@@ -218,7 +233,7 @@ async function placeVm(
   const rewrite = rewriteFor(files, target.folder, { ...fit, ...displayName, restored: good });
   const { text } = rewriteVmx(vmx.bytes, { ...rewrite, pathExists: () => false });
   const vmxName = `${name}.vmx`;
-  for (const file of files.filter(({ kind }) => kind === 'nvram' || kind === 'vmxf'))
+  for (const file of files.filter(({ kind }) => PLACED_KINDS.has(kind)))
     await target.placeFile(file.name, file.bytes, signal);
   await target.placeFile(vmxName, Buffer.from(text), signal);
   if (isWhole) return await target.register(vmxName, signal);

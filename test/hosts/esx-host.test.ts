@@ -5,6 +5,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type * as Library from '../../src/engine/index.ts';
+import { parseSnapshots } from '../../src/hosts/esx/esx-snapshot.ts';
 import { parseVmTable, pathOfPlace } from '../../src/hosts/esx/vm-list.ts';
 import { randomLooking } from '../support/disk-images.ts';
 import { type SimulatedEsx, startSimulatedEsx } from '../support/servers/esx/simulated-esx.ts';
@@ -337,4 +338,21 @@ describe('The table of VMs', () => {
     for (const place of ['[..] a/a.vmx', '[ds] ../a.vmx', '[a/b] c.vmx', 'c.vmx', '[ds] a//b.vmx'])
       expect(pathOfPlace(place), place).toBe(null);
   });
+});
+
+it('a snapshot whose name holds a line separator is not taken for the one that a description before it names', () => {
+  const text = [
+    '|-ROOT',
+    '--Snapshot Name        : first',
+    '--Snapshot Id        : 1',
+    '--Snapshot Desciption  : two lines',
+    '--Snapshot Name        : phd-backup-000000000000-00000000',
+    '--|-CHILD',
+    '----Snapshot Name        : of\u2028people\u2029\rhere',
+    '----Snapshot Id        : 2',
+  ].join('\n');
+  expect(parseSnapshots(text)).toEqual([
+    { id: '1', name: 'first' },
+    { id: '2', name: 'of\u2028people\u2029\rhere' },
+  ]);
 });

@@ -1,12 +1,12 @@
 /** A VM of the archives put onto an ESX host (a simulated one): what lies there is the disk, or nothing stays of it. */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type * as Library from '../../src/engine/index.ts';
 import type * as RestoreToHost from '../../src/engine/restore-to-host.ts';
 import { OwnSnapshots } from '../../src/hosts/esx/esx-snapshot.ts';
 import { randomLooking } from '../support/disk-images.ts';
-import { type SimulatedEsx, startSimulatedEsx } from '../support/servers/esx/simulated-esx.ts';
+import { type SimulatedEsx, STORE_UUID, startSimulatedEsx } from '../support/servers/esx/simulated-esx.ts';
 import { BLOCK, fileDigest, HOOK_TIMEOUT_MS, only, sha256, Tale } from '../tales/tale.ts';
 
 const BUILT = new URL('../../dist/src/', import.meta.url).href;
@@ -45,13 +45,17 @@ describe('A VM put onto an ESX host', () => {
   });
   afterEach(() => esx.clearFaults());
 
-  async function put(name: string | undefined, more: { datastore?: string } = {}) {
+  async function put(
+    name: string | undefined,
+    more: { datastore?: string; archives?: Library.ArchiveRef[] } = {},
+    beforeDisk: () => void = () => undefined,
+  ) {
     const warnings: string[] = [];
     const request = { host: 'esx', archives: [archive], datastore: 'datastore1', ...more };
     const result = await restoreToHost(
       context,
       { ...request, ...(name === undefined ? {} : { name }) },
-      { onWarning: (text) => void warnings.push(text) },
+      { onWarning: (text) => void warnings.push(text), beforeDisk },
     );
     return { ...result, warnings };
   }
@@ -172,11 +176,82 @@ describe('A VM put onto an ESX host', () => {
     expect(unknown.warnings.join()).toMatch(/whether the disks fit is not known: .*Unknown command/);
   });
 
-  it('one restore to a place at a time', async () => {
-    const both = await Promise.allSettled([put('race'), put('race')]);
-    const codes = both.map((one) => (one.status === 'fulfilled' ? 'done' : one.reason.code)).sort();
-    expect(codes).toEqual(['LOCKED', 'done']);
-    expect(fileDigest(esx.store('race', 'web-flat.vmdk'))).toBe(sha256(content));
+  it('one restore to a place at a time, by whichever name of its datastore', async () => {
+    for (const [name, datastore] of [
+      ['race', 'datastore1'],
+      ['two names', STORE_UUID],
+    ] as const) {
+      const both = await Promise.allSettled([put(name), put(name, { datastore })]);
+      const codes = both.map((one) => (one.status === 'fulfilled' ? 'done' : one.reason.code)).sort();
+      expect(codes).toEqual(['LOCKED', 'done']);
+      expect(fileDigest(esx.store(name, 'web-flat.vmdk'))).toBe(sha256(content));
+    }
+  });
+
+  it('a file that somebody else has put into the folder meanwhile stays', async () => {
+    for (const [folder, file] of [
+      ['shared', 'web.nvram'],
+      ['shared disk', 'web-flat.vmdk'],
+    ] as const) {
+      const put1 = put(folder, {}, () => {
+        writeFileSync(esx.store(folder, file), 'of somebody else');
+        esx.own();
+      });
+      const ended = await put1.then(
+        ({ failed, warnings }) => ({ error: only(failed).error, warnings }),
+        (error: Library.PhdError) => ({ error, warnings: [] }),
+      );
+      expect(ended.error).toMatchObject({ code: 'EXISTS', message: expect.stringContaining(file) });
+      expect(readdirSync(esx.store(folder))).toEqual([file]);
+      expect(readFileSync(esx.store(folder, file), 'utf8')).toBe('of somebody else');
+    }
+  });
+
+  it('a VM whose registration was answered to nobody is kept, one that was refused is gone, one whose mark stays is told', async () => {
+    esx.setFault('cut', 'after solo/registervm');
+    const lost = await put('lost answer');
+    expect(esx.isFault('cut')).toBe(false);
+    const vms = await (await context.host('esx')).listVms();
+    expect(only(vms.filter(({ name }) => name === 'lost answer')).id).toBe(lost.vmId);
+    expect(fileDigest(esx.store('lost answer', 'web-flat.vmdk'))).toBe(sha256(content));
+    esx.setFault('register-status', 'once');
+    await expect(put('refused')).rejects.toMatchObject({ code: 'TARGET_REFUSED' });
+    expect(existsSync(esx.store('refused'))).toBe(false);
+    const there = (await (await context.host('esx')).listVms()).map(({ name }) => name);
+    expect(there).not.toContain('refused');
+    const mark = esx.store('marked', 'phd-restore.unfinished');
+    const marked = await put('marked', {}, () => {
+      rmSync(mark);
+      mkdirSync(mark);
+    });
+    expect(marked.vmId).not.toBe(null);
+    expect(marked.warnings.join()).toMatch(
+      /the VM is whole and registered, remove .*phd-restore\.unfinished/,
+    );
+    expect(fileDigest(esx.store('marked', 'web-flat.vmdk'))).toBe(sha256(content));
+  });
+
+  it('names that cannot be written there are told before a byte is sent', async () => {
+    esx.takeLog();
+    await expect(put('x'.repeat(252))).rejects.toMatchObject({ code: 'USAGE' });
+    expect(esx.takeLog().join()).not.toMatch(/vmkfstools|dd of/);
+    esx.addVm({ id: 900, name: 'odd', disks: [{ name: 'odd.vmdk', content }] });
+    const vmx = readFileSync(esx.store('odd', 'odd.vmx'), 'utf8');
+    writeFileSync(esx.store('odd', 'odd.vmx'), vmx.replace('"odd.nvram"', '"-rf.nvram"'));
+    renameSync(esx.store('odd', 'odd.nvram'), esx.store('odd', '-rf.nvram'));
+    esx.own();
+    const { disks } = await phd.backupHostVm(context, { host: 'esx', vm: 'odd' });
+    const { folder, deltaFile } = only(disks);
+    const odd = await put('odd again', {
+      archives: [{ storage: archive.storage, folder, file: deltaFile }],
+    });
+    expect(odd.warnings.join()).toContain('-rf.nvram is left out: no file of such a name is written');
+    expect(odd.vmId).not.toBe(null);
+    expect(readdirSync(esx.store('odd again')).sort()).toEqual([
+      'odd again.vmx',
+      'odd-flat.vmdk',
+      'odd.vmdk',
+    ]);
   });
 
   it('what a killed one left half is taken away by the next', async () => {

@@ -18,43 +18,67 @@ export interface EsxGoal {
 }
 
 /**
- * Looks, and changes nothing. Throws USAGE (a name that can be no folder), NOT_FOUND (no such datastore), VM_RUNNING (there is a VM
- * that runs, with the lock's owner), EXISTS, TARGET_*, CANCELLED.
+ * The folder by the path of its volume itself, for a datastore has two names. Throws USAGE (a name that can be no folder),
+ * NOT_FOUND (no such datastore), TARGET_*, CANCELLED.
  */
+export async function goalPlace(
+  host: EsxHost,
+  datastore: string,
+  name: string,
+  signal?: AbortSignal,
+): Promise<string> {
+  for (const [what, word] of [
+    ['datastore', datastore],
+    ['name', name],
+  ] as const) {
+    const fault = goalNameFault(word);
+    if (fault !== undefined)
+      throw new PhdError(
+        'USAGE',
+        `${shownName(word)} cannot be the ${what} of a VM on host ${host.config.name}: ${fault}`,
+      );
+  }
+  return `${await volumeOf(host, datastore, signal)}/${name}`;
+}
+
+/** Looks, and changes nothing. Throws as `goalPlace`, VM_RUNNING (there is a VM that runs, with the lock's owner), EXISTS. */
 export async function lookAtGoal(
   host: EsxHost,
   datastore: string,
   name: string,
   signal?: AbortSignal,
 ): Promise<EsxGoal> {
-  const { config, shell } = host;
-  for (const [what, word] of [
-    ['datastore', datastore],
-    ['name', name],
-  ] as const)
-    if (goalNameFault(word) !== undefined)
-      throw new PhdError('USAGE', `${shownName(word)} cannot be the ${what} of a VM on host ${config.name}`);
-  const volume = `/vmfs/volumes/${datastore}`;
-  const folder = `${volume}/${name}`;
-  const probe = `if [ ! -d ${shellWord(volume)} ]; then echo volume; elif [ ! -e ${shellWord(folder)} ]; then echo free; else echo taken; fi`;
-  const answer = (await shell.output(probe, 'cannot look at its datastores', { signal }))
-    .toString('utf8')
-    .trim();
-  if (answer === 'volume')
-    throw new PhdError(
-      'NOT_FOUND',
-      `host ${config.name} has no datastore ${shownName(datastore)}: see phd host storage ${config.name}`,
-    );
-  if (answer === 'free') return { folder, isUnfinished: false };
+  await goalPlace(host, datastore, name, signal);
+  const folder = `/vmfs/volumes/${datastore}/${name}`;
+  const probe = `if [ -e ${shellWord(folder)} ] || [ -L ${shellWord(folder)} ]; then echo taken; fi`;
+  const answer = await host.shell.output(probe, 'cannot look at its datastores', { signal });
+  if (answer.toString('utf8').trim() !== 'taken') return { folder, isUnfinished: false };
   await requireUnfinished(host, folder, signal);
   return { folder, isUnfinished: true };
 }
 
+/** A datastore by the path that its name and its UUID both lead to. Throws NOT_FOUND, TARGET_*, CANCELLED. */
+async function volumeOf(
+  { config, shell }: EsxHost,
+  datastore: string,
+  signal?: AbortSignal,
+): Promise<string> {
+  const volume = shellWord(`/vmfs/volumes/${datastore}`);
+  const probe = `if [ -d ${volume} ]; then readlink -f ${volume}; fi`;
+  const said = (await shell.output(probe, 'cannot look at its datastores', { signal })).toString('utf8');
+  if (said.startsWith('/')) return said.trim();
+  throw new PhdError(
+    'NOT_FOUND',
+    `host ${config.name} has no datastore ${shownName(datastore)}: see phd host storage ${config.name}`,
+  );
+}
+
 /** Why this cannot be the folder of a VM there, or undefined. */
-export function goalNameFault(name: string): string | undefined {
+function goalNameFault(name: string): string | undefined {
   if (name.trim() === '') return 'a name is needed';
-  if (!isPlainName(name) || name.includes('"'))
-    return 'a plain name is needed: no slashes, quotes or control characters, at most 255 bytes';
+  // The VMX bears it too.
+  if (!isPlainName(`${name}.vmx`) || name.includes('"'))
+    return 'a plain name is needed: no slashes, quotes or control characters, at most 251 bytes';
   return /^[.-]/.test(name) ? 'a name begins with neither a dot nor a dash' : undefined;
 }
 
@@ -81,24 +105,34 @@ async function requireUnfinished(host: EsxHost, folder: string, signal?: AbortSi
     : '';
   const words = `host ${config.name}: ${shownName(folder)} exists`;
   if (mark !== snapshots.owner) throw new PhdError('EXISTS', `${words}: choose another name`);
-  if (await isRegistered(host, folder, signal))
+  if ((await registeredId(host, folder, signal)) !== null)
     throw new PhdError(
       'EXISTS',
       `${words}, and its VM is registered: remove that VM, or choose another name`,
     );
 }
 
-/** A datastore has two names, so folders are compared as the host resolves them. */
-async function isRegistered(host: EsxHost, folder: string, signal?: AbortSignal): Promise<boolean> {
-  const folders = (await host.listVms(signal)).map(({ vmxPath }) => path.posix.dirname(vmxPath));
-  const alike = folders.filter((one) => path.posix.basename(one) === path.posix.basename(folder));
-  if (alike.length === 0) return false;
-  const words = alike.map((one) => shellQuoted(one)).join(' ');
+/**
+ * Id of the VM that is registered in a folder, or null. A datastore has two names, so folders are compared as the host resolves
+ * them. Throws TARGET_*, CANCELLED.
+ */
+export async function registeredId(
+  host: EsxHost,
+  folder: string,
+  signal?: AbortSignal,
+): Promise<string | null> {
+  const base = path.posix.basename(folder);
+  const alike = (await host.listVms(signal))
+    .map(({ id, vmxPath }) => ({ id, dir: path.posix.dirname(vmxPath) }))
+    .filter(({ dir }) => path.posix.basename(dir) === base);
+  if (alike.length === 0) return null;
   const script = `wanted=$(readlink -f ${shellQuoted(folder)})
-for one in ${words}; do if [ "$(readlink -f "$one")" = "$wanted" ]; then echo same; fi; done
+for one in ${alike.map(({ dir }) => shellQuoted(dir)).join(' ')}; do
+if [ "$(readlink -f "$one")" = "$wanted" ]; then echo same; else echo other; fi; done
 `;
   const said = await host.shell.script(script, 'cannot look whether its VM is registered', { signal });
-  return said.toString('utf8').includes('same');
+  const at = said.toString('utf8').trim().split('\n').indexOf('same');
+  return alike[at]?.id ?? null;
 }
 
 /** Takes away the files of a VM, the mark and the folder; a folder that holds anything else stays. Throws TARGET_*. */

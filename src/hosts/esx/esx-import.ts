@@ -1,33 +1,20 @@
 /** A VM put onto a datastore of an ESX host: a folder of its own, disks made by the host and filled, files, registration. */
-import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
-import {
-  BLOCK_BYTES,
-  blockSizeBytes,
-  DIGEST_BYTES,
-  type Geometry,
-  geometryOf,
-} from '../../archive/geometry.ts';
+import { geometryOf } from '../../archive/geometry.ts';
 import { checkFlatName, notPlainReason, parseDescriptor, SECTOR_BYTES } from '../../datastore/descriptor.ts';
 import { isPlainName, shownName } from '../../datastore/plain-name.ts';
 import { fromErrno, PhdError, throwIfAborted } from '../../errors.ts';
 import { shellWord } from '../../storage/shell-word.ts';
-import type { RunningCommand } from '../host-line.ts';
 import { listFolder, readSmall } from './esx-files.ts';
-import { clearUnfinished, lookAtGoal, UNFINISHED_MARK } from './esx-goal.ts';
+import { type FillHooks, fillFlat, proveFlat } from './esx-flat.ts';
+import { clearUnfinished, lookAtGoal, registeredId, UNFINISHED_MARK } from './esx-goal.ts';
 import type { EsxHost } from './esx-host.ts';
-import { EsxReader, readWay } from './esx-reader.ts';
-import { LastingHelper } from './lasting-reads.ts';
 
-/** Zeros between two pieces of data up to here are sent along: a command for each piece costs more. */
-const GAP_BLOCKS = 4;
-const REGION = 256;
 const CREATE_TIMEOUT_MS = 3_600_000;
 
-export interface ImportHooks {
-  /** Bytes of the disk that are done. */
-  onBytes?: (bytes: number) => void;
-  signal?: AbortSignal;
+/** True for the name of a file that `placeFile` writes: one that no program takes for an option or hides. */
+export function isPlaceableName(name: string): boolean {
+  return isPlainName(name) && !/^[.-]/.test(name);
 }
 
 /** The folder of a VM that is being put there; `abandon` takes away what was made, `finish` lets it stand. */
@@ -36,6 +23,8 @@ export class EsxImport {
   /** `/vmfs/volumes/datastore1/web` */
   readonly folder: string;
   readonly #made: string[] = [];
+  /** The host was told to register the VM: it may have done so even where no answer came. */
+  #isRegistering = false;
 
   private constructor(host: EsxHost, folder: string) {
     this.#host = host;
@@ -56,9 +45,9 @@ export class EsxImport {
     const { folder, isUnfinished } = await lookAtGoal(host, datastore, name, signal);
     if (isUnfinished) await clearUnfinished(host, folder, signal);
     const made = new EsxImport(host, folder);
-    const mark = `${folder}/${UNFINISHED_MARK}`;
+    const [dir, file] = [shellWord(folder), shellWord(made.mark)];
     await shell.output(
-      `mkdir ${shellWord(folder)} && echo ${host.snapshots.owner} > ${shellWord(mark)}`,
+      `mkdir ${dir} && { echo ${host.snapshots.owner} > ${file} || { rm -f ${file}; rmdir ${dir}; false; }; }`,
       `cannot make ${shownName(folder)}`,
       { signal },
     );
@@ -68,11 +57,11 @@ export class EsxImport {
 
   /**
    * Makes a disk by `vmkfstools -c`, writes what is no zeros, and has all of it hashed there (or reads it back where the host
-   * cannot). Returns the name of its descriptor and how it was proved. Throws NO_SPACE, DIGEST_MISMATCH, TARGET_*, CANCELLED.
+   * cannot). Returns how it was proved. Throws EXISTS, NO_SPACE, DIGEST_MISMATCH, TARGET_*, CANCELLED.
    */
   async importDisk(
     disk: { name: string; adapterType: string | null; file: FileHandle; sizeBytes: number },
-    { onBytes, signal }: ImportHooks = {},
+    { onBytes, signal }: FillHooks = {},
   ): Promise<{ proof: string }> {
     const { shell } = this.#host;
     const { name, adapterType, file, sizeBytes } = disk;
@@ -87,7 +76,7 @@ export class EsxImport {
     const adapter =
       ['ide', 'buslogic', 'lsilogic'].find((one) => one === adapterType?.toLowerCase()) ?? 'lsilogic';
     const descriptorPath = `${this.folder}/${name}`;
-    this.#made.push(name, flatName);
+    await this.#takeNames([name, flatName], signal);
     await shell.output(
       `vmkfstools -c ${size} -a ${adapter} -d thin ${shellWord(descriptorPath)}`,
       `cannot make the disk ${shownName(name)}`,
@@ -96,21 +85,21 @@ export class EsxImport {
     await this.#checkMade(name, flatName, sizeBytes, signal);
     const flatPath = `${this.folder}/${flatName}`;
     const geometry = geometryOf(sizeBytes);
-    await this.#fill(file, flatPath, geometry, { onBytes, signal });
+    await fillFlat(shell, file, flatPath, geometry, { onBytes, signal });
     await shell.run('sync', { signal });
-    return { proof: await this.#prove(file, flatPath, geometry, signal) };
+    return { proof: await proveFlat(shell, file, flatPath, geometry, signal) };
   }
 
   /** A small file, read back. Throws EXISTS, DIGEST_MISMATCH, TARGET_*, CANCELLED. */
   async placeFile(name: string, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
-    if (!isPlainName(name) || /^[.-]/.test(name))
+    if (!isPlaceableName(name))
       throw new PhdError(
         'ARCHIVE_DAMAGED',
         `the archive names a file ${shownName(name)}: no such name is written`,
       );
     const { shell } = this.#host;
     const file = shellWord(`${this.folder}/${name}`);
-    this.#made.push(name);
+    await this.#takeNames([name], signal);
     const doing = `cannot write ${shownName(name)}`;
     await shell.output(`set -C; cat > ${file}`, doing, { stdin: Buffer.from(bytes), signal });
     const back = await shell.output(`cat ${file}`, doing, { maxBytes: bytes.length + 65_536, signal });
@@ -121,35 +110,75 @@ export class EsxImport {
       );
   }
 
-  /** Registers the VM; its id there. Throws TARGET_REFUSED. */
+  /**
+   * Registers the VM; its id there. Nothing calls it off, for the host would go on; where no answer came the host is asked what it
+   * did. Throws TARGET_*, CANCELLED before it is begun.
+   */
   async register(vmxName: string, signal?: AbortSignal): Promise<string> {
+    const { shell, config } = this.#host;
     const vmx = shellWord(`${this.folder}/${vmxName}`);
     const doing = `cannot register ${shownName(vmxName)}`;
-    const said = (
-      await this.#host.shell.output(`vim-cmd solo/registervm ${vmx}`, doing, { signal })
-    ).toString('utf8');
-    const id = /^\s*(\d+)\s*$/m.exec(said)?.[1];
-    if (id !== undefined) return id;
-    throw new PhdError('TARGET_LIED', `host ${this.#host.config.name}: ${doing}: it gave no id`);
+    throwIfAborted(signal);
+    this.#isRegistering = true;
+    try {
+      const said = (await shell.output(`vim-cmd solo/registervm ${vmx}`, doing)).toString('utf8');
+      const id = /^\s*(\d+)\s*$/m.exec(said)?.[1] ?? (await registeredId(this.#host, this.folder));
+      if (id !== null) return id;
+      throw new PhdError('TARGET_LIED', `host ${config.name}: ${doing}: it gave no id`);
+    } catch (error) {
+      if (fromErrno(error, doing).code !== 'TARGET_UNREACHABLE') throw error;
+      shell.dropLine();
+      const id = await registeredId(this.#host, this.folder);
+      if (id === null) throw error;
+      return id;
+    }
   }
 
+  /** File that says that this is not finished. */
+  get mark(): string {
+    return `${this.folder}/${UNFINISHED_MARK}`;
+  }
+
+  /** Throws TARGET_*. */
   async finish(): Promise<void> {
-    await this.#host.shell.output(
-      `rm ${shellWord(`${this.folder}/${UNFINISHED_MARK}`)}`,
-      'cannot take its mark away',
-    );
+    await this.#host.shell.output(`rm ${shellWord(this.mark)}`, 'cannot take its mark away');
   }
 
-  /** Takes away what was made, over a new line if the old one is dead; nothing else in the folder. */
+  /**
+   * Takes away what was made, over a new line if the old one is dead; nothing else in the folder. Files of a VM that stays
+   * registered stay. Throws TARGET_*.
+   */
   async abandon(): Promise<void> {
-    const files = [...this.#made].reverse().map((name) => shellWord(`${this.folder}/${name}`));
-    const command = `rm -f ${files.join(' ')} && rmdir ${shellWord(this.folder)}`;
     const doing = `cannot take away what was begun in ${shownName(this.folder)}`;
-    await this.#host.shell.output(command, doing).catch(async (error) => {
+    await this.#takeAway(doing).catch(async (error) => {
       if (fromErrno(error, doing).code !== 'TARGET_UNREACHABLE') throw error;
       this.#host.shell.dropLine();
-      await this.#host.shell.output(command, doing);
+      await this.#takeAway(doing);
     });
+  }
+
+  async #takeAway(doing: string): Promise<void> {
+    const { shell } = this.#host;
+    const id = this.#isRegistering ? await registeredId(this.#host, this.folder) : null;
+    if (id !== null) await shell.output(`vim-cmd vmsvc/unregister ${id}`, doing);
+    const files = [...this.#made].reverse().map((name) => shellWord(`${this.folder}/${name}`));
+    await shell.output(`rm -f ${files.join(' ')} && rmdir ${shellWord(this.folder)}`, doing);
+  }
+
+  /** From now on `abandon` removes them. Throws EXISTS if somebody else has put one there, TARGET_*, CANCELLED. */
+  async #takeNames(names: readonly string[], signal?: AbortSignal): Promise<void> {
+    const { shell, config } = this.#host;
+    for (const name of names) {
+      const file = shellWord(`${this.folder}/${name}`);
+      const probe = `if [ -e ${file} ] || [ -L ${file} ]; then echo taken; fi`;
+      const said = await shell.output(probe, `cannot look for ${shownName(name)}`, { signal });
+      if (said.toString('utf8').trim() === 'taken')
+        throw new PhdError(
+          'EXISTS',
+          `host ${config.name}: ${shownName(`${this.folder}/${name}`)} was put there by somebody else: it stays as it is`,
+        );
+    }
+    this.#made.push(...names);
   }
 
   /** What the host made must be a flat of this size: that is what gets written into. */
@@ -166,141 +195,4 @@ export class EsxImport {
         `host ${config.name}: vmkfstools made no flat of ${sizeBytes} bytes for ${shownName(name)}${reason === null ? '' : `: ${reason}`}`,
       );
   }
-
-  async #fill(
-    file: FileHandle,
-    flatPath: string,
-    geometry: Geometry,
-    { onBytes = () => undefined, signal }: ImportHooks,
-  ): Promise<void> {
-    for (let block = 0; block < geometry.blockCount; ) {
-      const first = await this.#nextData(file, geometry, block, onBytes, signal);
-      if (first === null) return;
-      const command = `dd of=${shellWord(flatPath)} bs=${BLOCK_BYTES} seek=${first} conv=notrunc`;
-      block = await this.#host.shell.stream(command, signal, async (running) => {
-        const next = await sendRun(file, geometry, first, running, onBytes);
-        running.stdin.end();
-        running.stdout.resume();
-        const { status, stderr } = await running.ended;
-        if (status !== 0)
-          throw this.#host.shell.refusal(`cannot write ${shownName(flatPath)}`, {
-            status,
-            stdout: Buffer.alloc(0),
-            stderr,
-          });
-        return next;
-      });
-    }
-  }
-
-  async #nextData(
-    file: FileHandle,
-    geometry: Geometry,
-    from: number,
-    onBytes: (bytes: number) => void,
-    signal?: AbortSignal,
-  ): Promise<number | null> {
-    for (let block = from; block < geometry.blockCount; block += 1) {
-      throwIfAborted(signal);
-      const bytes = await readBlock(file, geometry, block);
-      if (!isZero(bytes)) return block;
-      onBytes(bytes.length);
-    }
-    return null;
-  }
-
-  async #prove(
-    file: FileHandle,
-    flatPath: string,
-    geometry: Geometry,
-    signal?: AbortSignal,
-  ): Promise<string> {
-    const { shell, config } = this.#host;
-    const way = await readWay(shell, signal);
-    const helper = way === 'python3' ? await LastingHelper.start(shell) : null;
-    try {
-      const reader = new EsxReader(shell, flatPath, geometry.diskBytes, way, helper);
-      for (let first = 0; first < geometry.blockCount; first += REGION) {
-        throwIfAborted(signal);
-        const count = Math.min(REGION, geometry.blockCount - first);
-        const there = reader.digests
-          ? (await reader.digests({ firstBlock: first, count }, signal)).digests
-          : await digestsOverTheLine(reader, geometry, first, count, signal);
-        for (let at = 0; at < count; at += 1) {
-          const here = digestOf(await readBlock(file, geometry, first + at));
-          if (here.equals(there.subarray(at * DIGEST_BYTES, (at + 1) * DIGEST_BYTES))) continue;
-          throw new PhdError(
-            'DIGEST_MISMATCH',
-            `block ${first + at} of ${shownName(flatPath)} on host ${config.name} is not what was sent`,
-          );
-        }
-      }
-    } finally {
-      helper?.stop();
-    }
-    return way === 'dd' ? 'read back over the line' : `digests by ${way} on the host`;
-  }
-}
-
-/** Sends blocks from `first` on up to the next long run of zeros; the block after them. */
-async function sendRun(
-  file: FileHandle,
-  geometry: Geometry,
-  first: number,
-  running: RunningCommand,
-  onBytes: (bytes: number) => void,
-): Promise<number> {
-  let zeros: Buffer[] = [];
-  let block = first;
-  for (; block < geometry.blockCount && zeros.length <= GAP_BLOCKS; block += 1) {
-    const bytes = await readBlock(file, geometry, block);
-    zeros.push(bytes);
-    if (isZero(bytes)) continue;
-    for (const one of zeros) {
-      await send(running, one);
-      onBytes(one.length);
-    }
-    zeros = [];
-  }
-  return block - zeros.length;
-}
-
-async function send({ stdin, ended }: RunningCommand, bytes: Buffer): Promise<void> {
-  if (stdin.write(bytes)) return;
-  // A command that has ended takes nothing more; its end tells why.
-  await Promise.race([new Promise<void>((resolve) => stdin.once('drain', resolve)), ended]);
-}
-
-async function readBlock(file: FileHandle, geometry: Geometry, block: number): Promise<Buffer> {
-  const bytes = Buffer.alloc(blockSizeBytes(geometry, block));
-  const { bytesRead } = await file.read(bytes, 0, bytes.length, block * geometry.blockBytes);
-  if (bytesRead === bytes.length) return bytes;
-  throw new PhdError('IO', `the restored disk ends in block ${block}`);
-}
-
-async function digestsOverTheLine(
-  reader: EsxReader,
-  geometry: Geometry,
-  first: number,
-  count: number,
-  signal?: AbortSignal,
-): Promise<Buffer> {
-  const digests: Buffer[] = [];
-  for (let block = first; block < first + count; block += 1) {
-    const bytes = Buffer.alloc(blockSizeBytes(geometry, block));
-    await reader.read(block, bytes, signal);
-    digests.push(digestOf(bytes));
-  }
-  return Buffer.concat(digests);
-}
-
-/** Zeros for a block of zeros, as hosts are asked. */
-function digestOf(bytes: Buffer): Buffer {
-  return isZero(bytes) ? Buffer.alloc(DIGEST_BYTES) : createHash('sha256').update(bytes).digest();
-}
-
-const ZEROS = Buffer.alloc(BLOCK_BYTES);
-
-function isZero(bytes: Buffer): boolean {
-  return bytes.equals(ZEROS.subarray(0, bytes.length));
 }

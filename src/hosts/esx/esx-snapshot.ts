@@ -25,7 +25,8 @@ export function parseSnapshots(text: string): Snapshot[] {
   const found: Snapshot[] = [];
   let name: string | undefined;
   for (const line of text.split(/\r?\n/)) {
-    const named = /^-*\s*Snapshot Name\s*: ?(.*)$/.exec(line)?.[1];
+    // A name may hold what JavaScript takes for the end of a line.
+    const named = /^-*\s*Snapshot Name\s*: ?(.*)$/s.exec(line)?.[1];
     if (named !== undefined) name = named;
     const id = /^-*\s*Snapshot Id\s*: ?(\d+)\s*$/.exec(line)?.[1];
     if (id === undefined || name === undefined) continue;
