@@ -73,11 +73,16 @@ export async function renameDurably(from: string, to: string, options: { replace
   if (dirname(from) !== dirname(to)) await syncFolder(dirname(from));
 }
 
+/** A name beside a file for what is not finished of it, which nobody else has. */
+export function partOf(path: string): string {
+  return `${path}.${randomBytes(4).toString('hex')}.part`;
+}
+
 /**
  * What writers of this file left when they were killed. A writer that lives has its file taken away and fails: two
- * never want the same name but by mistake.
+ * never want the same name but by mistake. Throws NOT_FOUND, IO.
  */
-async function removeLeftovers(path: string): Promise<void> {
+export async function removeParts(path: string): Promise<void> {
   const folder = dirname(path);
   try {
     for (const name of await readdir(folder)) {
@@ -101,8 +106,8 @@ export async function writeNewFile(path: string, bytes: Uint8Array): Promise<voi
       `${path} exists and is not overwritten: move it away or choose another name`,
     );
   }
-  await removeLeftovers(path);
-  const temporary = `${path}.${randomBytes(4).toString('hex')}.part`;
+  await removeParts(path);
+  const temporary = partOf(path);
   const file = await createNewFile(temporary);
   try {
     try {

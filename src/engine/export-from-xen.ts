@@ -1,13 +1,15 @@
 /** Exports of XenServer's own forms into files: proved as they come, read back, and only then given their name. */
 import { createHash } from 'node:crypto';
-import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, realpath, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { createNewFile, partOf, removeParts, renameDurably } from '../datastore/durable-file.ts';
 import { fromErrno, PhdError } from '../errors.ts';
 import type { XenExport, XvaPacking } from '../hosts/xen/xen-export.ts';
 import type { XenHost } from '../hosts/xen/xen-host.ts';
 import type { OperationHooks } from './backup.ts';
 import { chooseVm } from './backup-host.ts';
 import type { EngineContext } from './context.ts';
+import { claimExportFile, claimHostVm } from './host-claim.ts';
 import { Progress } from './progress.ts';
 import { xenHost } from './restore-to-xen.ts';
 
@@ -51,7 +53,7 @@ export async function exportFromXen(
   const onWarning = hooks.onWarning ?? (() => undefined);
   const host = await xenHost(ctx, request.host);
   const forms = await import('../hosts/xen/xen-export.ts');
-  if (request.as === 'pool-db') return await save(host, request, [forms.poolDatabaseExport()], hooks);
+  if (request.as === 'pool-db') return await save(ctx, host, request, [forms.poolDatabaseExport()], hooks);
   if (request.vm === null) throw new PhdError('USAGE', `--as ${request.as} needs a VM: name it as HOST/VM`);
   const vm = chooseVm(await host.listVms(signal), { host: request.host, vm: request.vm });
   const { fileWord } = await import('../hosts/xen/kept-vm.ts');
@@ -59,19 +61,25 @@ export async function exportFromXen(
   if (request.as === 'metadata') {
     const { xenVmNow } = await import('../hosts/xen/xen-vms.ts');
     const { vmRef } = await xenVmNow(host.session, vm.id, 'cannot export it', signal);
-    return await save(host, request, [forms.metadataExport(vmRef, name)], hooks);
+    return await save(ctx, host, request, [forms.metadataExport(vmRef, name)], hooks);
   }
-  return await forms.withExportable(host, vm.id, { signal, onWarning }, async (vmRef) => {
-    const all =
-      request.as === 'xva'
-        ? [forms.xvaExport(vmRef, name, request.packing)]
-        : await forms.diskExports(host, vmRef, request.as === 'raw' ? 'raw' : 'vhd', signal);
-    if (all.length === 0) throw new PhdError('NOT_FOUND', `${vm.name} has no disk`);
-    return await save(host, request, all, hooks);
-  });
+  const claim = claimHostVm(ctx.places.stateDir, request.host, vm);
+  try {
+    return await forms.withExportable(host, vm.id, { signal, onWarning }, async (vmRef) => {
+      const all =
+        request.as === 'xva'
+          ? [forms.xvaExport(vmRef, name, request.packing, await forms.diskSizesBytes(host, vmRef, signal))]
+          : await forms.diskExports(host, vmRef, request.as === 'raw' ? 'raw' : 'vhd', signal);
+      if (all.length === 0) throw new PhdError('NOT_FOUND', `${vm.name} has no disk`);
+      return await save(ctx, host, request, all, hooks);
+    });
+  } finally {
+    claim.release();
+  }
 }
 
 async function save(
+  ctx: EngineContext,
   host: XenHost,
   { as, to }: XenExportRequest,
   exports: readonly XenExport[],
@@ -83,7 +91,7 @@ async function save(
     const file = isFolder ? path.join(to, one.fileName) : to;
     try {
       hooks.beforeDisk?.();
-      result.files.push(await saveOne(host, one, file, hooks));
+      result.files.push(await saveClaimed(ctx, host, one, file, hooks));
     } catch (error) {
       const failure = fromErrno(error, `cannot write ${file}`);
       if (failure.code === 'CANCELLED') throw failure;
@@ -97,15 +105,33 @@ async function isExistingFolder(to: string): Promise<boolean> {
   return (await stat(to).catch(() => null))?.isDirectory() ?? false;
 }
 
+/** What a killed export left beside the file goes first. */
+async function saveClaimed(
+  ctx: EngineContext,
+  host: XenHost,
+  one: XenExport,
+  file: string,
+  hooks: OperationHooks,
+): Promise<ExportedFile> {
+  await requireFree(file);
+  const folder = path.dirname(path.resolve(file));
+  await mkdir(folder, { recursive: true });
+  const claim = claimExportFile(ctx.places.stateDir, path.join(await realpath(folder), path.basename(file)));
+  try {
+    await removeParts(file);
+    return await saveOne(host, one, file, hooks);
+  } finally {
+    claim.release();
+  }
+}
+
 async function saveOne(
   host: XenHost,
   { handler, query, prove, sizeBytes }: XenExport,
   file: string,
   { signal, onProgress }: OperationHooks,
 ): Promise<ExportedFile> {
-  await requireFree(file);
-  await mkdir(path.dirname(path.resolve(file)), { recursive: true });
-  const part = `${file}.part`;
+  const part = partOf(file);
   const doing = `cannot export ${path.basename(file)}`;
   const progress = new Progress(onProgress, {
     label: path.basename(file),
@@ -113,7 +139,7 @@ async function saveOne(
     totalBytes: sizeBytes ?? 0,
   });
   const proof = prove(path.basename(file));
-  const handle = await open(part, 'w+', 0o600);
+  const handle = await createNewFile(part);
   try {
     const hash = createHash('sha256');
     let bytes = 0;
@@ -131,9 +157,7 @@ async function saveOne(
     await handle.sync();
     if ((await digestOf(handle)) !== sha256)
       throw new PhdError('DIGEST_MISMATCH', `${part} reads back differently from what was written`);
-    await requireFree(file);
-    await rename(part, file);
-    await syncFolder(path.dirname(path.resolve(file)));
+    await renameDurably(part, file, { replace: false });
     return { file, bytes, sha256, proof: words };
   } catch (error) {
     await rm(part, { force: true });
@@ -169,13 +193,4 @@ async function digestOf(handle: FileHandle): Promise<string> {
   for await (const part of handle.createReadStream({ start: 0, autoClose: false }))
     hash.update(part as Buffer);
   return hash.digest('hex');
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

@@ -24,6 +24,11 @@ export function claimHostVm(stateDir: string, hostName: string, vm: HostVm): Exc
   return claim(stateDir, `${vm.uuid ?? hostName}\0${vm.id}`, words);
 }
 
+/** A file that is exported into, by the real path of its folder. Throws LOCKED, IO. */
+export function claimExportFile(stateDir: string, file: string): ExclusiveLock {
+  return claim(stateDir, file, `another export to ${escapeText(file)} is running`);
+}
+
 /** The kernel frees it with this process. */
 function claim(stateDir: string, what: string, words: string): ExclusiveLock {
   const folder = path.join(stateDir, 'runs');

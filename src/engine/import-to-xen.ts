@@ -1,7 +1,7 @@
 /** Files in XenServer's own forms put into a pool: an XVA proved here before it is sent, a disk compared there afterwards. */
 import { type FileHandle, open } from 'node:fs/promises';
 import path from 'node:path';
-import { fromErrno, PhdError } from '../errors.ts';
+import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
 import type { XenHost } from '../hosts/xen/xen-host.ts';
 import type { XenRepository } from '../hosts/xen/xen-storage.ts';
 import type { OperationHooks } from './backup.ts';
@@ -81,7 +81,7 @@ async function importXva(
   let hasDisks: boolean;
   try {
     for await (const part of wholeOf(file, size)) {
-      if (signal?.aborted) throw new PhdError('CANCELLED', 'cancelled');
+      throwIfAborted(signal);
       await check.push(part as Buffer);
       proving.add((part as Buffer).length);
     }
@@ -144,7 +144,10 @@ async function importVhd(
         },
         blockEnd: () => undefined,
       });
-      for await (const part of wholeOf(file, (await file.stat()).size)) await stream.push(part as Buffer);
+      for await (const part of wholeOf(file, (await file.stat()).size)) {
+        throwIfAborted(hooks.signal);
+        await stream.push(part as Buffer);
+      }
       stream.finish();
       return await importRaw(host, disk, sizeBytes, request, repository, hooks);
     } finally {
@@ -173,10 +176,16 @@ async function importRaw(
   const label = path.basename(request.file);
   const progress = new Progress(onProgress, { label, phase: 'send', totalBytes: sizeBytes });
   const name = label.replace(/\.(vhd|raw|img)$/i, '');
-  const { uuid } = await new XenImport(host, repository).importDisk(
-    { name, file, sizeBytes },
-    { onBytes: (bytes) => progress.add(bytes), signal },
-  );
+  const target = new XenImport(host, repository);
+  let uuid: string;
+  try {
+    const onBytes = (bytes: number): void => progress.add(bytes);
+    ({ uuid } = await target.importDisk({ name, file, sizeBytes }, { onBytes, signal }));
+    await target.finish();
+  } catch (error) {
+    await target.abandon().catch((failure: Error) => onWarning?.(failure.message));
+    throw error;
+  }
   progress.finish();
   const proof = `all ${sizeBytes} bytes were read back and are the same`;
   return { repository: repository.name, vm: null, vdi: uuid, proof };

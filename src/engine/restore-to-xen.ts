@@ -82,10 +82,14 @@ export async function restoreToXen(
       }
     }
     if (result.failed.length === 0) result.vm = await makeVm(host, { target, kept, sent }, request, hooks);
-    else if (result.disks.length > 0)
-      hooks.onWarning?.(
-        `no VM is made: disks are missing; those that are there stay on ${repository.name}, unattached`,
-      );
+    await target.finish();
+    if (result.failed.length > 0) {
+      await target.clearFailed().catch((failure: Error) => hooks.onWarning?.(failure.message));
+      if (result.disks.length > 0)
+        hooks.onWarning?.(
+          `no VM is made: disks are missing; those that are there stay on ${repository.name}, unattached`,
+        );
+    }
     return { ...result, seconds: (performance.now() - startedMs) / 1000 };
   } catch (error) {
     await target.abandon().catch((failure: Error) => hooks.onWarning?.(failure.message));
@@ -153,6 +157,27 @@ async function keptDiskOf(
   });
 }
 
+/** Disks that the VM had and the archives of this restore have not. */
+async function tellMissing(
+  kept: KeptVm,
+  archives: readonly ArchiveRef[],
+  onWarning: (message: string) => void,
+): Promise<void> {
+  const there = await Promise.all(archives.map((archive) => keptDiskOf(kept, archive)));
+  const had = kept.vbds.filter(({ vdi }) => vdi !== null);
+  const missing = had.filter((one) => !there.includes(one));
+  if (missing.length === 0) return;
+  const { devicePosition, diskAt } = await import('../hosts/xen/kept-vm.ts');
+  const names = missing.map(({ vbd, vdi }) => {
+    const position = devicePosition(vbd.userdevice);
+    const place = position === null ? null : diskAt(position);
+    return `${escapeText(vdi?.name_label ?? '')} (${place?.name.replace(/\.vmdk$/, '') ?? escapeText(vbd.userdevice)})`;
+  });
+  onWarning(
+    `the VM had ${had.length} disks and gets ${had.length - missing.length} of them: without ${names.join(', ')}`,
+  );
+}
+
 interface SentVm {
   target: XenImport;
   kept: KeptVm | null;
@@ -176,6 +201,7 @@ async function makeVm(
       `${host.config.name} has network cards with the MAC addresses of ${escapeText(name)} (${taken.join(', ')}): ${isKept ? 'they are kept all the same: do not start both' : 'the restored VM gets new ones'}`,
     );
   const vifs = await placeVifs(host, kept, isKept, onWarning, signal);
+  await tellMissing(kept, [...sent.keys()], onWarning);
   const disks: { userdevice: string; bootable: boolean; mode: string; vdiRef: string }[] = [];
   for (const [archive, { vdiRef }] of sent) {
     const known = (await keptDiskOf(kept, archive))?.vbd;
@@ -184,7 +210,7 @@ async function makeVm(
     disks.push({ userdevice, bootable, mode, vdiRef });
   }
   throwIfAborted(signal);
-  const vmRef = await target.createVm(kept, name, disks, vifs);
+  const vmRef = await target.createVm({ kept, name, disks, vifs });
   const made = await host.session.call(
     'VM.get_record',
     [vmRef],

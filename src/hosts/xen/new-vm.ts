@@ -1,8 +1,10 @@
 /** A VM of an archive as XenAPI takes it: its fields, drives, and network cards on the networks of the pool. */
 import { shownName } from '../../datastore/plain-name.ts';
 import type { KeptVm } from './kept-vm.ts';
+import { RESTORE_MARK } from './unfinished.ts';
 import type { XenHost } from './xen-host.ts';
 import { NO_REF, networkRecord, recordsOf, vifRecord } from './xen-records.ts';
+import { SNAPSHOT_MARK } from './xen-snapshot.ts';
 
 export interface NewVif {
   device: string;
@@ -99,14 +101,17 @@ const VM_FIELDS = {
   domain_type: 'unspecified',
   NVRAM: {},
 } as const;
-/** A template's seed makes MAC addresses: two VMs of one seed would get the same ones. */
-const SEED = 'mac_seed';
+/** A template's seed makes MAC addresses: two VMs of one seed would get the same ones. Marks are of what the VM was. */
+const LEFT_OUT: readonly string[] = ['mac_seed', SNAPSHOT_MARK, RESTORE_MARK];
 
-export function vmWords(kept: KeptVm, name: string): Record<string, unknown> {
+export function vmWords(
+  kept: KeptVm,
+  name: string,
+): Record<string, unknown> & { other_config: Record<string, string> } {
   const vm = kept.vm as Record<string, unknown>;
   const words: Record<string, unknown> = {};
   for (const [field, preset] of Object.entries(VM_FIELDS)) words[field] = vm[field] ?? preset;
-  const { [SEED]: _, ...otherConfig } = kept.vm.other_config;
+  const otherConfig = Object.entries(kept.vm.other_config).filter(([key]) => !LEFT_OUT.includes(key));
   return {
     ...words,
     name_label: name,
@@ -115,7 +120,7 @@ export function vmWords(kept: KeptVm, name: string): Record<string, unknown> {
     protection_policy: NO_REF,
     ha_always_run: false,
     ha_restart_priority: '',
-    other_config: otherConfig,
+    other_config: Object.fromEntries(otherConfig),
   };
 }
 
@@ -137,6 +142,19 @@ export function vbdWords(
     type: vdiRef === null ? 'CD' : 'Disk',
     empty: vdiRef === null,
     unpluggable: true,
+    other_config: {},
+    qos_algorithm_type: '',
+    qos_algorithm_params: {},
+  };
+}
+
+export function vifWords(vmRef: string, { device, mac, networkRef }: NewVif): Record<string, unknown> {
+  return {
+    device,
+    network: networkRef,
+    VM: vmRef,
+    MAC: mac,
+    MTU: '1500',
     other_config: {},
     qos_algorithm_type: '',
     qos_algorithm_params: {},

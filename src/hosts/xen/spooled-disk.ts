@@ -182,6 +182,8 @@ export class SpooledDisk implements DiskReader {
     const received = this.#received;
     let order: readonly number[] = [];
     let next = 0;
+    /** A block goes into the spool, or is compared with it, once all of it has come: zeros where nothing did. */
+    const current = Buffer.alloc(VHD_BLOCK_BYTES);
     const advance = (): void => {
       while (next < order.length && received.has(order[next]!)) next++;
       const upTo = next < order.length ? order[next]! * VHD_BLOCK_BYTES : sizeBytes;
@@ -196,14 +198,18 @@ export class SpooledDisk implements DiskReader {
         order = blocks;
         advance();
       },
-      data: async (offset, bytes) => {
+      data: (offset, bytes) => {
         const inside = bytes.subarray(0, Math.max(0, sizeBytes - offset));
         if (bytes.subarray(inside.length).some((byte) => byte !== 0))
           throw this.#lied(`data behind its ${sizeBytes} bytes`);
-        if (received.has(Math.floor(offset / VHD_BLOCK_BYTES))) await this.#compare(inside, offset);
-        else await this.#write(inside, offset);
+        inside.copy(current, offset % VHD_BLOCK_BYTES);
       },
-      blockEnd: (block) => {
+      blockEnd: async (block) => {
+        const start = block * VHD_BLOCK_BYTES;
+        const inside = current.subarray(0, sizeBytes - start);
+        if (received.has(block)) await this.#compare(inside, start);
+        else await this.#write(inside, start);
+        current.fill(0);
         received.add(block);
         advance();
       },

@@ -1,6 +1,6 @@
 /** A sparse disk as a dynamic VHD, so that only what holds data crosses the line. */
 import type { FileHandle } from 'node:fs/promises';
-import { PhdError } from '../../errors.ts';
+import { PhdError, throwIfAborted } from '../../errors.ts';
 import {
   BITMAP_BYTES,
   checksumOf,
@@ -16,11 +16,16 @@ import {
 /** Seconds between 1970 and the format's own beginning, 2000. */
 const EPOCH_SECONDS = 946_684_800;
 
-/** Blocks of a file that hold data, ascending; found by reading it. */
-export async function dataBlocks(file: FileHandle, sizeBytes: number): Promise<number[]> {
+/** Blocks of a file that hold data, ascending; found by reading it. Throws CANCELLED, SOURCE_CHANGED. */
+export async function dataBlocks(
+  file: FileHandle,
+  sizeBytes: number,
+  signal?: AbortSignal,
+): Promise<number[]> {
   const zeros = Buffer.alloc(VHD_BLOCK_BYTES);
   const blocks: number[] = [];
   for (let block = 0; block * VHD_BLOCK_BYTES < sizeBytes; block++) {
+    throwIfAborted(signal);
     const bytes = await readBlock(file, block, sizeBytes);
     if (!bytes.equals(zeros)) blocks.push(block);
   }

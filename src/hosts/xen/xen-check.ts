@@ -2,6 +2,7 @@
 import { shownName } from '../../datastore/plain-name.ts';
 import { fromErrno } from '../../errors.ts';
 import type { CheckLine } from '../host.ts';
+import { findUnfinished } from './unfinished.ts';
 import type { XenHost } from './xen-host.ts';
 import { sendRequest } from './xen-line.ts';
 import { hostRecord, recordsOf, vmRecord } from './xen-records.ts';
@@ -64,6 +65,20 @@ export async function checkPool(host: XenHost, signal?: AbortSignal): Promise<Ch
       });
     }
     return `${Object.values(all).filter(isVm).length}`;
+  });
+  await attempt('restores', async () => {
+    const { vms, disks } = await findUnfinished(host, null, signal);
+    const left = [
+      ...vms.map(({ record }) => ({ record, command: 'vm-destroy' })),
+      ...disks.map(({ record }) => ({ record, command: 'vdi-destroy' })),
+    ];
+    for (const { record, command } of left)
+      lines.push({
+        what: 'left over',
+        state: 'warning',
+        text: `${shownName(record.name_label)}: by a restore that was broken off, unless one is running: xe ${command} uuid=${record.uuid} removes it`,
+      });
+    return left.length === 0 ? 'none is unfinished' : `${left.length} disks or VMs are of unfinished ones`;
   });
   return lines;
 }

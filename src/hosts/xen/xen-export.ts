@@ -58,14 +58,19 @@ export async function withExportable<Result>(
   }
 }
 
-/** The VM with its disks. Its file is `NAME.xva`. */
-export function xvaExport(vmRef: string, name: string, packing: XvaPacking): XenExport {
+/** The VM with its disks, of these sizes. Its file is `NAME.xva`. */
+export function xvaExport(
+  vmRef: string,
+  name: string,
+  packing: XvaPacking,
+  diskSizesBytes: readonly number[],
+): XenExport {
   const compression = packing === 'none' ? 'false' : packing === 'gzip' ? 'true' : 'zstd';
   return {
     fileName: `${name}.xva`,
     handler: '/export',
     query: { ref: vmRef, use_compression: compression },
-    prove: proveXva,
+    prove: (what) => proveXva(what, diskSizesBytes),
     sizeBytes: null,
   };
 }
@@ -76,7 +81,7 @@ export function metadataExport(vmRef: string, name: string): XenExport {
     fileName: `${name}.metadata.xva`,
     handler: '/export_metadata',
     query: { ref: vmRef, export_snapshots: 'false' },
-    prove: proveXva,
+    prove: (what) => proveXva(what, []),
     sizeBytes: null,
   };
 }
@@ -92,6 +97,30 @@ export function poolDatabaseExport(): XenExport {
   };
 }
 
+interface VmDisk {
+  userdevice: string;
+  uuid: string;
+  sizeBytes: number;
+}
+
+async function disksOf({ session }: XenHost, vmRef: string, signal?: AbortSignal): Promise<VmDisk[]> {
+  const doing = 'cannot see its disks';
+  const { VBDs } = await session.call('VM.get_record', [vmRef], vmRecord, doing, { signal });
+  const found: VmDisk[] = [];
+  for (const vbdRef of VBDs) {
+    const vbd = await session.call('VBD.get_record', [vbdRef], vbdRecord, doing, { signal });
+    if (vbd.type !== 'Disk' || vbd.VDI === NO_REF) continue;
+    const vdi = await session.call('VDI.get_record', [vbd.VDI], vdiRecord, doing, { signal });
+    found.push({ userdevice: vbd.userdevice, uuid: vdi.uuid, sizeBytes: vdi.virtual_size });
+  }
+  return found;
+}
+
+/** What an XVA of the VM has to hold. Throws TARGET_*, CANCELLED. */
+export async function diskSizesBytes(host: XenHost, vmRef: string, signal?: AbortSignal): Promise<number[]> {
+  return (await disksOf(host, vmRef, signal)).map(({ sizeBytes }) => sizeBytes);
+}
+
 /** Each disk of a VM, `xvda.vhd`. Throws TARGET_*, CANCELLED. */
 export async function diskExports(
   host: XenHost,
@@ -99,33 +128,18 @@ export async function diskExports(
   format: 'vhd' | 'raw',
   signal?: AbortSignal,
 ): Promise<XenExport[]> {
-  const doing = 'cannot see its disks';
-  const { VBDs } = await host.session.call('VM.get_record', [vmRef], vmRecord, doing, { signal });
-  const found: XenExport[] = [];
-  for (const vbdRef of VBDs) {
-    const vbd = await host.session.call('VBD.get_record', [vbdRef], vbdRecord, doing, { signal });
-    if (vbd.type !== 'Disk' || vbd.VDI === NO_REF) continue;
-    const { uuid, virtual_size: sizeBytes } = await host.session.call(
-      'VDI.get_record',
-      [vbd.VDI],
-      vdiRecord,
-      doing,
-      {
-        signal,
-      },
-    );
-    const position = devicePosition(vbd.userdevice);
+  return (await disksOf(host, vmRef, signal)).map(({ userdevice, uuid, sizeBytes }) => {
+    const position = devicePosition(userdevice);
     const place = position === null ? null : diskAt(position);
     const name = place?.name.replace(/\.vmdk$/, '') ?? `disk-${uuid}`;
-    found.push({
+    return {
       fileName: `${name}.${format}`,
       handler: '/export_raw_vdi',
       query: { vdi: uuid, format },
       prove: (what) => (format === 'raw' ? proveRaw(what, sizeBytes) : proveVhd(what, sizeBytes)),
       sizeBytes: format === 'raw' ? sizeBytes : null,
-    });
-  }
-  return found;
+    };
+  });
 }
 
 function proveRaw(what: string, sizeBytes: number): ExportProof {
@@ -167,7 +181,8 @@ function proveVhd(what: string, sizeBytes: number): ExportProof {
   };
 }
 
-function proveXva(what: string): ExportProof {
+/** Every piece, and that each disk of the VM is there from its first piece to its last, which are never left out. */
+function proveXva(what: string, sizesBytes: readonly number[]): ExportProof {
   let check: XvaCheck | null = null;
   let head = Buffer.alloc(0);
   const begin = async (): Promise<XvaCheck> => {
@@ -186,6 +201,13 @@ function proveXva(what: string): ExportProof {
     end: async () => {
       const { disks, unprovedPieces } = await (check ?? (await begin())).finish();
       const pieces = disks.reduce((sum, disk) => sum + disk.pieces, 0);
+      const ascending = (sizes: readonly number[]): string => [...sizes].sort((a, b) => a - b).join(', ');
+      const there = ascending(disks.map(({ sizeBytes }) => sizeBytes));
+      if (there !== ascending(sizesBytes))
+        throw new PhdError(
+          'TARGET_LIED',
+          `${what}: the host gave disks of ${there || 'no'} bytes, the VM has disks of ${ascending(sizesBytes) || 'no'} bytes`,
+        );
       if (disks.length === 0) return 'its metadata is there';
       if (unprovedPieces > 0)
         return `${unprovedPieces} of its ${pieces} pieces have no checksum, the others match theirs`;

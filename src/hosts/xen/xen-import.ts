@@ -5,9 +5,11 @@ import { v4 as uuidV4 } from 'uuid';
 import { shownName } from '../../datastore/plain-name.ts';
 import { fromErrno, PhdError } from '../../errors.ts';
 import type { KeptVm } from './kept-vm.ts';
-import { type NewVif, vbdWords, vmWords } from './new-vm.ts';
+import { type NewVif, vbdWords, vifWords, vmWords } from './new-vm.ts';
+import { findUnfinished, RESTORE_MARK, unfinishedName } from './unfinished.ts';
 import { MAX_VHD_BYTES } from './vhd.ts';
 import { dataBlocks, vhdBytes, vhdOf } from './vhd-writer.ts';
+import { xenCodeOf } from './xen-error.ts';
 import type { XenHost } from './xen-host.ts';
 import { nothing, ref, vdiRecord } from './xen-records.ts';
 import type { XenRepository } from './xen-storage.ts';
@@ -28,12 +30,21 @@ export interface ImportedDisk {
   uuid: string;
 }
 
-/** One VM on its way into a pool. */
+interface NewVm {
+  kept: KeptVm;
+  name: string;
+  disks: readonly { userdevice: string; bootable: boolean; mode: string; vdiRef: string }[];
+  vifs: readonly NewVif[];
+}
+
+/** One VM on its way into a pool: nothing of it bears its name before `finish`. */
 export class XenImport {
   readonly #host: XenHost;
   readonly #repository: XenRepository;
-  readonly #vdis: ImportedDisk[] = [];
-  #vmRef: string | null = null;
+  /** Tells what this run has made, also where the answer was lost. */
+  readonly #run = uuidV4();
+  readonly #disks: (ImportedDisk & { name: string })[] = [];
+  #vm: { vmRef: string; name: string } | null = null;
 
   constructor(host: XenHost, repository: XenRepository) {
     this.#host = host;
@@ -42,31 +53,18 @@ export class XenImport {
 
   /**
    * Makes a disk, sends it, reads it back and compares every byte. Throws DIGEST_MISMATCH if one differs, NO_SPACE, TARGET_*,
-   * CANCELLED; then the disk is gone again.
+   * CANCELLED; then the disk is gone again, or the message names it.
    */
   async importDisk(
     { name, file, sizeBytes }: NewDisk,
     { onBytes, signal }: { onBytes: (bytes: number) => void; signal?: AbortSignal },
   ): Promise<ImportedDisk> {
     const { session } = this.#host;
-    const shown = shownName(name);
-    const doing = `cannot make disk ${shown} on ${shownName(this.#repository.name)}`;
-    const wanted = {
-      name_label: name,
-      name_description: 'restored from a backup',
-      SR: this.#repository.srRef,
-      virtual_size: String(sizeBytes),
-      type: 'user',
-      sharable: false,
-      read_only: false,
-      other_config: {},
-      xenstore_data: {},
-      sm_config: {},
-      tags: [],
-    };
-    const vdiRef = await session.call('VDI.create', [wanted], ref, doing, { timeoutMs: CREATE_TIMEOUT_MS });
-    const made: ImportedDisk = { vdiRef, uuid: '' };
-    this.#vdis.push(made);
+    const doing = `cannot make disk ${shownName(name)} on ${shownName(this.#repository.name)}`;
+    const vdiRef = await session.call('VDI.create', [this.#vdiWords(name, sizeBytes)], ref, doing, {
+      timeoutMs: CREATE_TIMEOUT_MS,
+    });
+    const made = { vdiRef, uuid: '' };
     try {
       const record = await session.call('VDI.get_record', [vdiRef], vdiRecord, doing, { signal });
       made.uuid = record.uuid;
@@ -77,75 +75,122 @@ export class XenImport {
         );
       await this.#send(made, { name, file, sizeBytes }, signal);
       await this.#prove(made, { name, file, sizeBytes }, record.virtual_size, onBytes, signal);
+      this.#disks.push({ ...made, name });
       return made;
     } catch (error) {
       const failure = fromErrno(error, doing);
-      await this.#destroyVdi(made).catch((also: PhdError) => this.#host.session.log(also.message));
-      throw failure;
+      const left = await this.#takeAwayDisk(vdiRef, { uuid: made.uuid, name: unfinishedName(name) });
+      if (left === null) throw failure;
+      throw new PhdError(failure.code, `${failure.message}; ${left}`, { cause: failure });
     }
   }
 
   /** Registers the VM with its disks and network cards; it is off. Throws what xenError makes of answers, TARGET_*. */
-  async createVm(
-    kept: KeptVm,
-    name: string,
-    disks: readonly { userdevice: string; bootable: boolean; mode: string; vdiRef: string }[],
-    vifs: readonly NewVif[],
-  ): Promise<string> {
+  async createVm({ kept, name, disks, vifs }: NewVm): Promise<string> {
     const { session } = this.#host;
     const doing = `cannot make VM ${shownName(name)}`;
-    this.#vmRef = await session.call('VM.create', [vmWords(kept, name)], ref, doing);
+    const words = vmWords(kept, unfinishedName(name));
+    const marked = { ...words, other_config: { ...words.other_config, [RESTORE_MARK]: this.#run } };
+    const vmRef = await session.call('VM.create', [marked], ref, doing);
+    this.#vm = { vmRef, name };
     for (const { userdevice, bootable, mode, vdiRef } of disks)
-      await session.call(
-        'VBD.create',
-        [vbdWords(this.#vmRef, { userdevice, bootable, mode, vdiRef })],
-        ref,
-        doing,
-      );
+      await session.call('VBD.create', [vbdWords(vmRef, { userdevice, bootable, mode, vdiRef })], ref, doing);
     for (const { vbd } of kept.vbds.filter(({ vbd: one }) => one.type === 'CD'))
       await session.call(
         'VBD.create',
-        [vbdWords(this.#vmRef, { ...vbd, bootable: false, mode: 'RO', vdiRef: null })],
+        [vbdWords(vmRef, { ...vbd, bootable: false, mode: 'RO', vdiRef: null })],
         ref,
         doing,
       );
-    for (const { device, mac, networkRef } of vifs) {
-      const words = {
-        device,
-        network: networkRef,
-        VM: this.#vmRef,
-        MAC: mac,
-        MTU: '1500',
-        other_config: {},
-        qos_algorithm_type: '',
-        qos_algorithm_params: {},
-      };
-      await session.call('VIF.create', [words], ref, doing);
-    }
-    return this.#vmRef;
+    for (const vif of vifs) await session.call('VIF.create', [vifWords(vmRef, vif)], ref, doing);
+    return vmRef;
   }
 
-  /** Takes away what was made. Throws the first failure, once all was tried. */
-  async abandon(): Promise<void> {
-    let first: PhdError | null = null;
-    const keep = (error: unknown): void => {
-      first ??= fromErrno(error, 'cannot take away what was begun');
+  /** Gives all that is proved its name, the VM last. Throws TARGET_*; a mark that stays is in the log, and harms nothing. */
+  async finish(): Promise<void> {
+    const { session } = this.#host;
+    const name = async (kind: 'VDI' | 'VM', one: string, label: string): Promise<void> => {
+      await session.call(`${kind}.set_name_label`, [one, label], nothing, `cannot name ${shownName(label)}`);
     };
-    if (this.#vmRef !== null)
-      await this.#host.session
-        .call('VM.destroy', [this.#vmRef], nothing, 'cannot take away the VM that was begun')
-        .catch(keep);
-    this.#vmRef = null;
-    for (const made of [...this.#vdis]) await this.#destroyVdi(made).catch(keep);
-    if (first !== null) throw first;
+    const unmark = async (kind: 'VDI' | 'VM', one: string): Promise<void> => {
+      await session
+        .call(`${kind}.remove_from_other_config`, [one, RESTORE_MARK], nothing, 'cannot take a mark off')
+        .catch((error: PhdError) => session.log(error.message));
+    };
+    for (const disk of this.#disks) await name('VDI', disk.vdiRef, disk.name);
+    if (this.#vm !== null) await name('VM', this.#vm.vmRef, this.#vm.name);
+    for (const { vdiRef } of this.#disks) await unmark('VDI', vdiRef);
+    if (this.#vm !== null) await unmark('VM', this.#vm.vmRef);
   }
 
-  async #destroyVdi(made: ImportedDisk): Promise<void> {
-    const doing = `cannot take away the disk that was begun (VDI ${made.uuid})`;
-    await this.#host.session.call('VDI.destroy', [made.vdiRef], nothing, doing, {
-      timeoutMs: CREATE_TIMEOUT_MS,
-    });
-    this.#vdis.splice(this.#vdis.indexOf(made), 1);
+  /** Takes away all that was made, also what the host made and could not tell. Throws one error that names all that stays. */
+  async abandon(): Promise<void> {
+    const vms = new Map(this.#vm === null ? [] : [[this.#vm.vmRef, this.#vm.name]]);
+    const disks = new Map(this.#disks.map((disk) => [disk.vdiRef, disk]));
+    await this.#takeAway(vms, disks);
+  }
+
+  /** Takes away what bears no final name, once `finish` has given all others theirs. Throws as `abandon`. */
+  async clearFailed(): Promise<void> {
+    await this.#takeAway(new Map(), new Map());
+  }
+
+  async #takeAway(
+    vms: Map<string, string>,
+    disks: Map<string, Pick<ImportedDisk, 'uuid'> & { name: string }>,
+  ): Promise<void> {
+    const left: string[] = [];
+    try {
+      const found = await findUnfinished(this.#host, this.#run);
+      for (const { ref: vmRef, record } of found.vms) vms.set(vmRef, record.name_label);
+      for (const { ref: vdiRef, record } of found.disks)
+        disks.set(vdiRef, { uuid: record.uuid, name: record.name_label });
+    } catch (error) {
+      left.push((error as Error).message);
+    }
+    for (const [vmRef, name] of vms)
+      await this.#host.session
+        .call('VM.destroy', [vmRef], nothing, `VM ${shownName(name)} stays`)
+        .catch((error: PhdError) => left.push(error.message));
+    for (const [vdiRef, disk] of disks) {
+      const stays = await this.#takeAwayDisk(vdiRef, disk);
+      if (stays !== null) left.push(stays);
+    }
+    if (left.length > 0)
+      throw new PhdError('TARGET_REFUSED', `not all that was begun could be taken away: ${left.join('; ')}`);
+  }
+
+  /** Null, or the words that tell that it stays. */
+  async #takeAwayDisk(
+    vdiRef: string,
+    { uuid, name }: { uuid: string; name: string },
+  ): Promise<string | null> {
+    const doing = `disk ${shownName(name)} (VDI ${uuid || 'unknown'}) stays`;
+    try {
+      await this.#host.session.call('VDI.destroy', [vdiRef], nothing, doing, {
+        timeoutMs: CREATE_TIMEOUT_MS,
+      });
+      return null;
+    } catch (error) {
+      // One that is gone already is what is wanted.
+      return xenCodeOf(error) === 'HANDLE_INVALID' ? null : fromErrno(error, doing).message;
+    }
+  }
+
+  #vdiWords(name: string, sizeBytes: number): Record<string, unknown> {
+    return {
+      name_label: unfinishedName(name),
+      name_description: 'restored from a backup',
+      SR: this.#repository.srRef,
+      virtual_size: String(sizeBytes),
+      type: 'user',
+      sharable: false,
+      read_only: false,
+      other_config: { [RESTORE_MARK]: this.#run },
+      xenstore_data: {},
+      sm_config: {},
+      tags: [],
+    };
   }
 
   /** As a VHD, so that only data crosses the line; what is too large for one goes raw. */
@@ -164,7 +209,7 @@ export class XenImport {
       await transfers.upload('/import_raw_vdi', { vdi: uuid, format: 'raw' }, raw, options);
       return;
     }
-    const blocks = await dataBlocks(file, sizeBytes);
+    const blocks = await dataBlocks(file, sizeBytes, signal);
     const facts = { sizeBytes, blocks, uuid: uuidV4(), now: new Date(0) };
     const vhd = {
       sizeBytes: vhdBytes(sizeBytes, blocks.length),

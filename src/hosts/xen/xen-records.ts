@@ -50,6 +50,7 @@ export const vdiRecord = z.looseObject({
   virtual_size: wholeNumber.pipe(z.number().min(0)),
   physical_utilisation: wholeNumber.default(-1),
   is_a_snapshot: z.boolean().default(false),
+  other_config: texts.default({}),
 });
 export type VdiRecord = z.infer<typeof vdiRecord>;
 

@@ -37,6 +37,8 @@ export class XenSession {
   #login: Promise<Login> | null = null;
   #masterAddress: string | null = null;
   #calls = 0;
+  /** Password and sessions: a host that repeats one must not bring it into a message. */
+  readonly #secrets = new Set<string>();
 
   constructor(config: HostConfig, access: HostAccess) {
     this.config = config;
@@ -103,12 +105,14 @@ export class XenSession {
     const password = await this.#access.password();
     if (password === null)
       throw new PhdError('CONFIG_INVALID', `host ${name} has no password: XenAPI takes nothing else`);
+    this.#secrets.add(password);
     let address = this.#masterAddress ?? host;
     for (let isFirst = true; ; isFirst = false) {
       const words = [user, password, '2.0', ORIGINATOR];
       const answer = await this.#ask(address, 'session.login_with_password', words, { signal });
       if ('result' in answer) {
         const session = this.#checked(z.string().min(1), answer.result, 'session.login_with_password');
+        this.#secrets.add(session);
         this.log(`logged in at ${address}${address === host ? '' : ', the master of its pool'}`);
         return { session, address };
       }
@@ -158,7 +162,10 @@ export class XenSession {
     }
     if (response.statusCode !== 200)
       throw new PhdError('TARGET_REFUSED', `${what}: it answers HTTP ${response.statusCode}`);
-    return parseAnswer(Buffer.concat(parts).toString('utf8'), what);
+    const told = parseAnswer(Buffer.concat(parts).toString('utf8'), what);
+    if ('result' in told) return told;
+    const { code, params: words } = told.failure;
+    return { failure: { code: this.#redacted(code), params: words.map((word) => this.#redacted(word)) } };
   }
 
   #checked<Result>(schema: z.ZodType<Result>, value: unknown, method: string): Result {
@@ -168,8 +175,14 @@ export class XenSession {
     const where = issue === undefined ? '' : ` at ${issue.path.join('.')}: ${issue.message}`;
     throw new PhdError(
       'TARGET_LIED',
-      `host ${this.config.name}: ${method} answers what cannot be read${shownName(where)}`,
+      `host ${this.config.name}: ${method} answers what cannot be read${shownName(this.#redacted(where))}`,
     );
+  }
+
+  #redacted(text: string): string {
+    let shown = text;
+    for (const secret of this.#secrets) if (secret !== '') shown = shown.replaceAll(secret, '***');
+    return shown;
   }
 }
 

@@ -8,7 +8,8 @@ import { isQuiesceRefusal, xenCodeOf } from './xen-error.ts';
 import { NO_REF, nothing, ref, type VmRecord, vbdRecord, vdiRecord, vmRecord } from './xen-records.ts';
 import type { XenSession } from './xen-session.ts';
 
-const PREFIX = 'phd-backup';
+/** Begins names of ours; also the key of the mark on a snapshot that bears the name of its VM. */
+export const SNAPSHOT_MARK = 'phd-backup';
 const CREATE_TIMEOUT_MS = 20 * 60_000;
 const REMOVE_TIMEOUT_MS = 60 * 60_000;
 const IDLE_PAUSE_MS = 1_000;
@@ -27,25 +28,32 @@ export class XenSnapshots {
   constructor(session: XenSession, home: string) {
     this.#session = session;
     this.#owner = createHash('sha256').update(`${hostname()}\0${home}`).digest('hex').slice(0, 12);
-    this.#prefix = `${PREFIX}-${this.#owner}-`;
+    this.#prefix = `${SNAPSHOT_MARK}-${this.#owner}-`;
   }
 
   /** Made by this home. */
-  isOwn({ name_label, is_a_snapshot, other_config }: VmRecord): boolean {
-    return is_a_snapshot && (name_label.startsWith(this.#prefix) || other_config[PREFIX] === this.#owner);
+  isOwn(record: VmRecord): boolean {
+    const { name_label: name, is_a_snapshot: isSnapshot } = record;
+    return isSnapshot && (name.startsWith(this.#prefix) || markOf(record) === this.#owner);
   }
 
   /** Made by this program, here or elsewhere. */
-  isOfProgram({ name_label, is_a_snapshot, other_config }: VmRecord): boolean {
-    return is_a_snapshot && (name_label.startsWith(`${PREFIX}-`) || PREFIX in other_config);
+  isOfProgram(record: VmRecord): boolean {
+    const { name_label: name, is_a_snapshot: isSnapshot } = record;
+    return isSnapshot && (name.startsWith(`${SNAPSHOT_MARK}-`) || markOf(record) !== null);
   }
 
-  /** A VM of this name, so that it can be exported as one; it is marked first, and known by that from then on. */
+  /**
+   * A VM of this name, so that it can be exported as one; it is marked first, and known by that from then on. A VM that was made of
+   * such an export bears the mark of the snapshot it was, and so do its snapshots: it is theirs only if it names them.
+   */
   async showAs(snapshotRef: string, vm: string): Promise<void> {
     const doing = `cannot name the snapshot of ${shownName(vm)}`;
     const call = (method: string, ...words: unknown[]): Promise<unknown> =>
       this.#session.call(method, [snapshotRef, ...words], nothing, doing);
-    await call('VM.add_to_other_config', PREFIX, this.#owner);
+    const { uuid } = await this.#session.call('VM.get_record', [snapshotRef], vmRecord, doing);
+    await call('VM.remove_from_other_config', SNAPSHOT_MARK);
+    await call('VM.add_to_other_config', SNAPSHOT_MARK, `${this.#owner} ${uuid}`);
     await call('VM.set_is_a_template', false);
     await call('VM.set_name_label', vm);
   }
@@ -130,4 +138,10 @@ export class XenSnapshots {
     if (first !== null) throw first;
     await session.call('VM.destroy', [snapshotRef], nothing, doing, { timeoutMs: REMOVE_TIMEOUT_MS });
   }
+}
+
+/** Who has marked this very snapshot; null: nobody. */
+function markOf({ uuid, other_config: { [SNAPSHOT_MARK]: mark = '' } }: VmRecord): string | null {
+  const [owner = '', of] = mark.split(' ');
+  return of === uuid ? owner : null;
 }

@@ -8,7 +8,8 @@ import { DecompressStream } from 'zstd-napi';
 import { shownName } from '../../datastore/plain-name.ts';
 import { fromErrno, PhdError } from '../../errors.ts';
 
-/** XenServer cuts disks into pieces of 1 MiB. */
+/** XenServer cuts disks into pieces of this size. */
+const PIECE_BYTES = 1024 * 1024;
 const MAX_PIECE_BYTES = 16 * 1024 * 1024;
 const MAX_METADATA_BYTES = 64 * 1024 * 1024;
 const MAX_CHECKSUM_BYTES = 256;
@@ -17,7 +18,13 @@ const TAR_BLOCK_BYTES = 512;
 
 export interface XvaFacts {
   /** `Ref:12`, in the order of the file. */
-  disks: { ref: string; pieces: number; dataBytes: number }[];
+  disks: {
+    ref: string;
+    pieces: number;
+    dataBytes: number;
+    /** To the end of its last piece. */
+    sizeBytes: number;
+  }[];
   /** Pieces without a checksum: those of very old releases. */
   unprovedPieces: number;
 }
@@ -190,12 +197,13 @@ function pieceOf(ref: string, number: number, bytes: Buffer, xxh64: (bytes: Buff
 
 /** Pieces of zeros are left out, so numbers grow but may leap; the first is always there. */
 function count(disks: Map<string, CountedDisk>, { ref, number, bytes }: Piece, what: string): void {
-  const disk = disks.get(ref) ?? { ref, pieces: 0, dataBytes: 0, lastNumber: -1 };
+  const disk = disks.get(ref) ?? { ref, pieces: 0, dataBytes: 0, sizeBytes: 0, lastNumber: -1 };
   if (disk.pieces === 0 ? number !== 0 : number <= disk.lastNumber)
     throw damaged(what, `piece ${number} of ${ref} is out of order`);
   disk.lastNumber = number;
   disk.pieces++;
   disk.dataBytes += bytes;
+  disk.sizeBytes = number * PIECE_BYTES + bytes;
   disks.set(ref, disk);
   if (disks.size > MAX_DISKS) throw damaged(what, `it holds more than ${MAX_DISKS} disks`);
 }

@@ -34,6 +34,15 @@ const METHODS: Record<string, Method> = {
       throw new XenRefusal('MAP_DUPLICATE_KEY', 'VM', 'other_config', String(vm), String(key));
     config[String(key)] = value;
   },
+  'VM.remove_from_other_config': ({ db }, [vm, key]) => {
+    delete (db.get('VM', vm).other_config as Record<string, unknown>)[String(key)];
+  },
+  'VDI.remove_from_other_config': ({ db }, [vdi, key]) => {
+    delete (db.get('VDI', vdi).other_config as Record<string, unknown>)[String(key)];
+  },
+  'VDI.set_name_label': ({ db }, [vdi, name]) => {
+    db.get('VDI', vdi).name_label = name;
+  },
   'VBD.create': ({ db }, [words]) => {
     const { VM, VDI } = words as Record<string, unknown>;
     db.get('VM', VM);

@@ -124,6 +124,7 @@ export class XenDb {
     sr.physical_utilisation = this.number(Number(sr.physical_utilisation) + size);
     const ref = this.add('VDI', {
       name_description: '',
+      other_config: {},
       ...words,
       virtual_size: this.number(size),
       physical_utilisation: this.number(size),
