@@ -1,5 +1,6 @@
 /** The backup menu: a VM, the backup jobs with their runs, a preview, how all of it stands. */
 import { BACKUP_JOB_MENU, backupMenu as menuOf } from '../../menus/backup-menus.ts';
+import { localStamp } from '../../src/clock.ts';
 import { escapeText } from '../../src/engine/display-text.ts';
 import type { Desk } from '../desk.ts';
 import type { Line } from '../dialogue.ts';
@@ -56,8 +57,9 @@ async function jobs(desk: Desk): Promise<void> {
 }
 
 async function jobRows(desk: Desk): Promise<JobRow[]> {
-  const [{ readJobState, readRecords }, { openedJob }, { nextOf }] = await Promise.all([
+  const [{ readJobState, readRecords }, { isAlive }, { openedJob }, { nextOf }] = await Promise.all([
     import('../../src/backup-jobs/run-record.ts'),
+    import('../../src/queue/process-identity.ts'),
     import('../../src/backup-jobs/due-jobs.ts'),
     import('../../src/backup-jobs/preview.ts'),
   ]);
@@ -73,7 +75,7 @@ async function jobRows(desk: Desk): Promise<JobRow[]> {
     const ended =
       last === undefined
         ? 'never'
-        : `${last.endedAt.slice(0, 16).replace('T', ' ')} ${wordsOf(last.isKilled, failed)}`;
+        : `${localStamp(new Date(last.endedAt)).replace('T', ' ')} ${wordsOf(last.isKilled, failed)}`;
     const now = clock.now();
     const next =
       job === null
@@ -81,11 +83,12 @@ async function jobRows(desk: Desk): Promise<JobRow[]> {
         : one.enabled
           ? soonest(nextOf(job.full, now), nextOf(job.delta, now))
           : 'off';
+    const isGone = running !== null && !isAlive(running.process);
     return {
       name: one.name,
-      last: running === null ? ended : 'runs now',
+      last: running === null ? ended : isGone ? 'killed' : 'runs now',
       next,
-      mark: job === null || failed > 0 ? 'bad' : 'plain',
+      mark: job === null || failed > 0 || isGone ? 'bad' : 'plain',
     };
   });
 }
@@ -122,7 +125,7 @@ async function oneJob(desk: Desk, row: JobRow): Promise<void> {
 
 async function run(desk: Desk, name: string, mode: 'delta' | 'full'): Promise<void> {
   const { startBackupJob } = await import('../../src/backup-jobs/start-backup-job.ts');
-  await startBackupJob(name, mode, desk.env);
+  await startBackupJob(await desk.queue(), name, mode, desk.env);
   void desk.refreshState();
   await desk.dialogue.tell('It runs', [
     `Backup job ${name} runs in the background, whether or not this console stays.`,

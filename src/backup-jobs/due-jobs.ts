@@ -32,6 +32,11 @@ export async function dueJobs(
   return { due, faults };
 }
 
+/** Names of jobs that run now. Throws IO. */
+export function goingJobs(places: Places, { backupJobs }: Config): string[] {
+  return backupJobs.map(({ name }) => name).filter((name) => ExclusiveLock.isHeld(jobLockFile(places, name)));
+}
+
 /** A job with a mistake stops no other. */
 export function openedJob(config: BackupJobConfig, faults: string[]): BackupJob | null {
   try {

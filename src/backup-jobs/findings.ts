@@ -1,6 +1,7 @@
 /** How all of it stands, as lines with a level: daemon, queue, targets, backup jobs, replication, verification, clock. */
 import type { EngineContext } from '../engine/context.ts';
 import { formatAge, formatCount } from '../engine/display-text.ts';
+import { isAlive } from '../queue/process-identity.ts';
 import type { Queue } from '../queue/queue.ts';
 
 export interface Finding {
@@ -74,11 +75,18 @@ async function jobFindings({ config, places, clock }: EngineContext): Promise<Fi
       const about = `backup job ${name}`;
       const { running } = readJobState(places, name);
       const last = records.find(({ job }) => job === name);
-      if (running !== null) return { level: 'ok', about, text: `runs since ${running.startedAt}` };
+      if (running !== null && isAlive(running.process))
+        return { level: 'ok', about, text: `runs since ${running.startedAt}` };
+      if (running !== null)
+        return {
+          level: 'critical',
+          about,
+          text: `its run of ${running.startedAt} was killed before its end: it is reported when the job starts next`,
+        };
       if (last === undefined) return { level: enabled ? 'warning' : 'ok', about, text: 'was never run' };
       const failed = last.vms.filter(({ result }) => result === 'failed').length + last.errors.length;
       const age = formatAge(clock.now().getTime() - Date.parse(last.endedAt));
-      const text = `${age} ago: ${last.isKilled ? 'killed' : `${last.vms.length} VMs, ${formatCount(failed, 'error')}`}`;
+      const text = `${age} ago: ${last.isKilled ? 'killed' : `${formatCount(last.vms.length, 'VM')}, ${formatCount(failed, 'error')}`}`;
       return { level: failed > 0 || last.isKilled ? 'critical' : 'ok', about, text };
     }),
   ];

@@ -40,7 +40,14 @@ export interface JobRunOptions {
   /** Environment of workers. */
   env: NodeJS.ProcessEnv;
   signal?: AbortSignal;
+  /** Nothing new is begun once the daemon is asked to stop. */
+  stopsWithDaemon?: boolean;
   onLine: (line: string) => void;
+}
+
+interface Failure {
+  code: string;
+  message: string;
 }
 
 /** A VM on one of the job's targets. */
@@ -62,6 +69,8 @@ export async function runBackupJob(
   const { places } = context;
   const { name } = job.config;
   requireUnlocked(queue.db, 'backup');
+  if (options.stopsWithDaemon && queue.isDaemonStopping())
+    throw new PhdError('CANCELLED', `backup job ${name}: the daemon was stopped: it was not begun`);
   const lock = ExclusiveLock.tryTake(jobLockFile(places, name));
   if (lock === undefined) throw new PhdError('LOCKED', `backup job ${name} runs already`);
   try {
@@ -86,14 +95,36 @@ export async function runBackupJob(
       await run.through();
     } finally {
       run.record.endedAt = context.clock.now().toISOString();
-      appendRecord(places, run.record);
-      await writeJobState(places, name, { ...readJobState(places, name), running: null });
-      await reportEnd(context, run.record, told);
+      await settle(context, run.record, told);
     }
     return run.record;
   } finally {
     lock.release();
   }
+}
+
+/** Writes a run down and tells of it. A full state folder is an error of the run, and told with it. */
+async function settle(
+  context: EngineContext,
+  record: RunRecord,
+  told: Parameters<typeof reportEnd>[2],
+): Promise<void> {
+  const { places, log } = context;
+  const attempt = async (work: () => Promise<void> | void): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      const { message } = fromErrno(error, `backup job ${record.job}`);
+      record.errors.push(message);
+      told.onWarning(message);
+      log(message);
+    }
+  };
+  await attempt(() => appendRecord(places, record));
+  await attempt(async () =>
+    writeJobState(places, record.job, { ...readJobState(places, record.job), running: null }),
+  );
+  await reportEnd(context, record, told);
 }
 
 /** A run whose process is gone without an end was killed: the next start says so. */
@@ -131,6 +162,8 @@ class JobRun {
   readonly #options: JobRunOptions;
   /** Submitted and not ended. */
   readonly #going = new Map<number, Task>();
+  /** Started here, for there was no daemon. */
+  readonly #started = new Set<number>();
   /** The other job that takes a VM to the same target. */
   readonly #shared = new Map<JobVm, string>();
 
@@ -206,18 +239,26 @@ class JobRun {
     const left = [...tasks];
     for (;;) {
       throwIfAborted(this.#options.signal);
-      const isLocked = locksHolding(this.#queue.db, 'backup').length > 0;
-      while (!isLocked && this.#going.size < atOnce && left.length > 0)
+      const obstacle = this.#obstacle();
+      while (obstacle === null && this.#going.size < atOnce && left.length > 0)
         await this.#submit(left.shift() as Task);
       if (this.#going.size === 0 && left.length === 0) return;
-      if (this.#going.size === 0) {
-        for (const task of left.splice(0))
-          this.#add(task, null, { code: 'LOCKED', message: 'backups are locked: it was not begun' });
+      if (this.#going.size === 0 && obstacle !== null) {
+        for (const task of left.splice(0)) this.#add(task, null, obstacle);
         return;
       }
       await delay(LOOK_EVERY_MS, undefined, this.#options).catch(() => undefined);
-      await this.#settle(isLocked);
+      await this.#settle(obstacle);
     }
+  }
+
+  /** Why nothing more may be begun. */
+  #obstacle(): Failure | null {
+    if (locksHolding(this.#queue.db, 'backup').length > 0)
+      return { code: 'LOCKED', message: 'backups are locked: it was not begun' };
+    if (this.#options.stopsWithDaemon && this.#queue.isDaemonStopping())
+      return { code: 'CANCELLED', message: 'the daemon was stopped: it was not begun' };
+    return null;
   }
 
   async #submit(task: Task): Promise<void> {
@@ -226,22 +267,33 @@ class JobRun {
     if (job === undefined) return;
     this.#going.set(job.id, task);
     this.#options.onLine(`job ${job.id}: ${task.selected.vm.name}`);
-    if (!this.#queue.isDaemonRunning()) await startNow(this.#queue, [job.id], this.#options.env);
+    await this.#startWithoutDaemon(job.id);
   }
 
-  /** Takes those that have ended; with backups locked, what waits will not begin. */
-  async #settle(isLocked: boolean): Promise<void> {
+  /** A daemon may have gone since the job was queued. */
+  async #startWithoutDaemon(id: number): Promise<void> {
+    if (this.#started.has(id) || this.#queue.isDaemonRunning()) return;
+    this.#started.add(id);
+    await startNow(this.#queue, [id], this.#options.env);
+  }
+
+  /** Takes those that have ended; with an obstacle, what waits will not begin. */
+  async #settle(obstacle: Failure | null): Promise<void> {
     this.#queue.settleInterrupted();
     for (const [id, task] of [...this.#going]) {
-      const job = this.#queue.db.job(id);
-      if (job?.state === 'running' || (job?.state === 'waiting' && !isLocked)) continue;
+      const { db } = this.#queue;
+      if (db.job(id)?.state === 'waiting' && obstacle === null) await this.#startWithoutDaemon(id);
+      // Nobody is to find it in the queue later and begin it.
+      const isTakenOut = obstacle?.code === 'CANCELLED' && db.cancelWaiting(id, this.#queue.now());
+      const job = db.job(id);
+      if (job?.state === 'running' || (job?.state === 'waiting' && obstacle === null)) continue;
       this.#going.delete(id);
-      const result = this.#add(task, job ?? null, failureOf(job));
+      const result = this.#add(task, job ?? null, isTakenOut ? obstacle : failureOf(job));
       if (result.result !== 'failed' && !this.#job.config.preClean) await this.#retain(task, resultOf(job));
     }
   }
 
-  #add(task: Task, job: Job | null, failure: { code: string; message: string } | null): VmResult {
+  #add(task: Task, job: Job | null, failure: Failure | null): VmResult {
     const backup = resultOf(job ?? undefined);
     const result: VmResult = {
       vm: task.selected.vm.name,
@@ -369,7 +421,7 @@ export function rulesOf({ config }: BackupJob, { keep }: Pick<Selected<unknown>,
   return keep === null ? config.keep : { last: keep, daily: 0, weekly: 0, monthly: 0 };
 }
 
-function failureOf(job: Job | undefined): { code: string; message: string } | null {
+function failureOf(job: Job | undefined): Failure | null {
   if (job === undefined) return { code: 'NOT_FOUND', message: 'its job was removed before it was done' };
   if (job.state === 'done' || job.state === 'done with warnings') return null;
   if (job.state === 'waiting') return { code: 'LOCKED', message: 'backups are locked: it was not begun' };

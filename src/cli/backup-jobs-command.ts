@@ -78,7 +78,7 @@ export async function runNamedJob(
 ): Promise<void> {
   await cli.withContext(async (context) => {
     const { namedJob } = await import('../backup-jobs/job.ts');
-    const record = await runOne(cli, context, namedJob(context.config, name), mode, isJson);
+    const record = await runOne(cli, context, namedJob(context.config, name), mode, { isJson });
     setStatusOf(cli, [record]);
   });
 }
@@ -94,13 +94,14 @@ export async function runDueJobs(cli: Cli, isJson: boolean): Promise<void> {
     );
     for (const { job, mode } of due) {
       try {
-        records.push(await runOne(cli, context, job, mode, isJson));
+        records.push(await runOne(cli, context, job, mode, { isJson, stopsWithDaemon: true }));
       } catch (error) {
         if (cli.signal.aborted) throw error;
         failures.push(cli.reportItemError(error, {}, isJson));
         context.log(`backup job ${job.config.name}: ${(error as Error).message}`);
       }
     }
+    if (due.length === 0 && !isJson) cli.print('no backup job is due');
     setStatusOf(cli, records, failures);
   });
 }
@@ -110,7 +111,7 @@ async function runOne(
   context: EngineContext,
   job: BackupJob,
   mode: 'full' | 'delta',
-  isJson: boolean,
+  { isJson, stopsWithDaemon = false }: { isJson: boolean; stopsWithDaemon?: boolean },
 ): Promise<RunRecord> {
   return await withQueue(cli, async (queue) => {
     const { runBackupJob } = await import('../backup-jobs/run-backup-job.ts');
@@ -120,6 +121,7 @@ async function runOne(
       submitter: submitterOf(cli.env),
       env: cli.env,
       signal: cli.signal,
+      stopsWithDaemon,
       onLine: (line) => {
         if (!isJson) cli.print(line);
       },

@@ -108,7 +108,9 @@ function backupJobs(queue: Queue, env: NodeJS.ProcessEnv): Chore {
       const { dueJobs } = await import('../backup-jobs/due-jobs.ts');
       return (await dueJobs(queue.places, config, queue.clock.now())).due.length > 0;
     },
-    start: () => startPhd(['backup', '--due'], env),
+    // In a session of its own: what is typed at the daemon's terminal is not meant for it.
+    start: () => startPhd(['backup', '--due'], env, { detached: true }),
+    goesOn: true,
   };
 }
 
@@ -124,8 +126,13 @@ function copies(queue: Queue, env: NodeJS.ProcessEnv): Chore {
   };
 }
 
-function startPhd(words: readonly string[], env: NodeJS.ProcessEnv): ChildProcess {
-  return spawn(process.execPath, [process.argv[1] as string, ...words], { cwd: '/', env, stdio: 'ignore' });
+function startPhd(
+  words: readonly string[],
+  env: NodeJS.ProcessEnv,
+  { detached = false }: { detached?: boolean } = {},
+): ChildProcess {
+  const program = process.argv[1] as string;
+  return spawn(process.execPath, [program, ...words], { cwd: '/', env, stdio: 'ignore', detached });
 }
 
 async function stop(cli: Cli, isNow: boolean): Promise<void> {
@@ -135,6 +142,11 @@ async function stop(cli: Cli, isNow: boolean): Promise<void> {
     const isGone = await stopDaemon(queue, isNow ? 'now' : 'after-jobs');
     if (isGone) return cli.print('daemon stopped');
     const running = queue.db.counts().running ?? 0;
+    const { readConfig } = await import('../engine/configuration.ts');
+    const { goingJobs } = await import('../backup-jobs/due-jobs.ts');
+    const [job] = isNow ? [] : goingJobs(queue.places, await readConfig(queue.places));
+    if (job !== undefined)
+      return cli.print(`the daemon starts nothing new and stops after what backup job ${job} has begun`);
     if (isNow || running === 0) throw new PhdError('IO', 'the daemon does not answer: see phd log');
     cli.print(`the daemon starts nothing new and stops after ${formatCount(running, 'running job')}`);
   });

@@ -48,9 +48,16 @@ export function registerStatus(program: Command, cli: Cli): void {
     .action(() =>
       cli.withContext(async (context) => {
         const { testReports } = await import('../reports/report.ts');
-        const told = await testReports(context, { env: cli.env, onWarning: (message) => cli.warn(message) });
-        for (const way of told) cli.print(`ok  ${way}`);
-        if (told.length === 0) cli.warn('no report is configured: see reports: in the README');
+        const tested = await testReports(context, {
+          env: cli.env,
+          onWarning: (message) => cli.warn(message),
+        });
+        const failures = tested.flatMap(({ way, error }) => {
+          if (error === null) cli.print(`ok  ${way}`);
+          return error === null ? [] : [cli.reportItemError(error, {}, false)];
+        });
+        if (tested.length === 0) cli.warn('no report is configured: see reports: in the README');
+        cli.setStatusOf(failures);
       }),
     );
 }

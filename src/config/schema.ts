@@ -87,7 +87,11 @@ const shellCommand = z.string().min(1).max(4096).optional();
 const keepCount = wholeNumber(0, 99_999).default(0);
 
 const backupJob = z.looseObject({
-  name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'expected letters, digits, dots and dashes'),
+  // It names files of the state folder.
+  name: z
+    .string()
+    .max(100, 'expected at most 100 letters')
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'expected letters, digits, dots and dashes'),
   enabled: z.boolean().default(true),
   vms: z.array(text).min(1, 'expected names of VMs or patterns, ["*"] for all'),
   exclude: z.array(text).default([]),

@@ -30,6 +30,11 @@ export interface Chore {
   /** Whether it is to be started now; asked every few seconds. Throws: it is not started, and the log says why once. */
   isDue(): Promise<boolean>;
   start(): ChildProcess;
+  /**
+   * It is no one's to call off but by `daemon stop --now`: it heeds a stop after the jobs itself and is waited for, and goes on
+   * without a daemon that leaves by a signal. Default: it gives up with the daemon.
+   */
+  goesOn?: boolean;
 }
 
 export interface DaemonOptions {
@@ -109,7 +114,7 @@ class Daemon {
       log(`daemon ends${going === 0 ? '' : `; running on without it: ${formatCount(going, 'job')}`}`);
     } finally {
       signal.removeEventListener('abort', onAbort);
-      this.#endChores();
+      this.#endChores(({ goesOn = false }) => !goesOn);
     }
   }
 
@@ -139,8 +144,8 @@ class Daemon {
     if (stop === 'now') await this.#killAll(running);
     const busy = new Set([...running.map(({ id }) => id), ...this.#workers.keys()]);
     if (stop !== null) {
-      this.#endChores();
-      return busy.size === 0;
+      this.#endChores(({ goesOn = false }) => stop === 'now' || !goesOn);
+      return busy.size === 0 && ![...this.#chores.keys()].some(({ goesOn = false }) => goesOn);
     }
     this.#expire();
     this.#startWhatMay(busy);
@@ -181,8 +186,8 @@ class Daemon {
   }
 
   /** They give up in order; jobs that they have queued stay in the queue. */
-  #endChores(): void {
-    for (const child of this.#chores.values()) child.kill('SIGTERM');
+  #endChores(isMeant: (chore: Chore) => boolean): void {
+    for (const [chore, child] of this.#chores) if (isMeant(chore)) child.kill('SIGTERM');
   }
 
   /** Workers read phd.yaml themselves when they start; what the daemon goes by is taken here. */

@@ -168,6 +168,11 @@ export class Queue {
     return ExclusiveLock.isHeld(this.daemonLockFile);
   }
 
+  /** It was asked to stop after its jobs or now, and has not yet. */
+  isDaemonStopping(): boolean {
+    return (this.db.daemon()?.stopRequest ?? null) !== null && this.isDaemonRunning();
+  }
+
   close(): void {
     this.db.close();
   }

@@ -1,5 +1,5 @@
 /** A run as a mail: the subject tells the outcome first, the text fits 78 columns. */
-import { cutToWidth, escapeText, formatBytes } from '../engine/display-text.ts';
+import { cutToWidth, escapeText, formatBytes, formatCount } from '../engine/display-text.ts';
 import { isFailed, type RunReport, totalsOf, type VmReport } from './run-report.ts';
 
 const COLUMNS = 78;
@@ -7,7 +7,9 @@ const COLUMNS = 78;
 export function subjectOf(report: RunReport, host: string): string {
   const { good, warnings, errors } = totalsOf(report);
   const outcome = report.isKilled ? 'KILLED' : isFailed(report) ? 'FAILED' : warnings > 0 ? 'WARNING' : 'OK';
-  const counts = [`${good + warnings} backed up`, ...(errors > 0 ? [`${errors} errors`] : [])].join(', ');
+  const counts = [`${good + warnings} backed up`, ...(errors > 0 ? [formatCount(errors, 'error')] : [])].join(
+    ', ',
+  );
   return cutToWidth(escapeText(`${outcome}: backup job ${report.job} on ${host}: ${counts}`), COLUMNS);
 }
 
@@ -30,7 +32,7 @@ export function textOf(report: RunReport, host: string): string {
 
 function vmLine({ vm, target, result, disks, diskBytes, archiveBytes, seconds }: VmReport): string {
   const mark = result === 'warnings' ? ' (with warnings: see phd jobs)' : '';
-  return `${vm}: ${disks} disks, ${formatBytes(diskBytes)} as ${formatBytes(archiveBytes)} in ${Math.round(seconds)} s, target ${target ?? '?'}${mark}`;
+  return `${vm}: ${formatCount(disks, 'disk')}, ${formatBytes(diskBytes)} as ${formatBytes(archiveBytes)} in ${Math.round(seconds)} s, target ${target ?? '?'}${mark}`;
 }
 
 function section(title: string, lines: readonly string[]): string[] {

@@ -1,7 +1,8 @@
-/** Tells of a run of a backup job, in each way that is configured; what fails is a warning and never fails the run. */
+/** Tells of a run of a backup job, in each way that is configured; what fails is a warning, stands in the log, and never fails the run. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { readSecret } from '../config/secrets.ts';
 import type { EngineContext } from '../engine/context.ts';
+import { fromErrno, type PhdError } from '../errors.ts';
 import { sendMail } from './mail.ts';
 import { type PingKind, ping } from './ping.ts';
 import { subjectOf, textOf } from './report-text.ts';
@@ -22,7 +23,7 @@ export async function reportBegin(
   hooks: ReportHooks,
 ): Promise<void> {
   const { statusLog } = context.config.reports;
-  await each(hooks, [
+  await each(context, hooks, [
     async () => statusLog !== null && (await logBegin(statusLog, context.hostName, run)),
     () => pingIfAny(context, 'start', `${run.job} begins`, hooks),
   ]);
@@ -36,15 +37,22 @@ export async function reportEnd(
 ): Promise<void> {
   const { statusLog } = context.config.reports;
   const host = context.hostName;
-  await each(hooks, [
+  await each(context, hooks, [
     async () => statusLog !== null && (await logEnd(statusLog, host, report)),
     () => pingIfAny(context, isFailed(report) ? 'fail' : 'success', subjectOf(report, host), hooks),
     () => mailIfAny(context, report, hooks),
   ]);
 }
 
-/** Each way once, with a run that did nothing; throws what the first failure throws. `told` are the ways that there are. */
-export async function testReports(context: EngineContext, hooks: ReportHooks): Promise<string[]> {
+/** A way of telling, tried. */
+export interface TestedWay {
+  /** `status log /var/log/phd.log`, `health ping`, `mail to ...` */
+  way: string;
+  error: PhdError | null;
+}
+
+/** Each way that is configured once, with a run that did nothing; one that fails stops no other. */
+export async function testReports(context: EngineContext, hooks: ReportHooks): Promise<TestedWay[]> {
   const { statusLog, mail, pingUrl } = context.config.reports;
   const now = context.clock.now().toISOString();
   const nothing = { vms: [], removedRuns: 0, errors: [], warnings: ['This is a test.'], isKilled: false };
@@ -56,28 +64,36 @@ export async function testReports(context: EngineContext, hooks: ReportHooks): P
     endedAt: now,
     ...nothing,
   };
-  const told: string[] = [];
-  if (statusLog !== null) {
-    await logEnd(statusLog, context.hostName, report);
-    told.push(`status log ${statusLog}`);
-  }
-  if (pingUrl !== null) {
-    await pingIfAny(context, 'success', 'test', hooks);
-    told.push('health ping');
-  }
-  if (mail !== null) {
-    await mailIfAny(context, report, hooks, true);
-    told.push(`mail to ${mail.to.join(', ')} by ${mail.host}:${mail.port}`);
-  }
-  return told;
+  const tested: TestedWay[] = [];
+  const attempt = async (way: string, work: () => Promise<void>): Promise<void> => {
+    const error = await work().then(
+      () => null,
+      (failure: unknown) => fromErrno(failure, way),
+    );
+    tested.push({ way, error });
+  };
+  if (statusLog !== null)
+    await attempt(`status log ${statusLog}`, () => logEnd(statusLog, context.hostName, report));
+  if (pingUrl !== null) await attempt('health ping', () => pingIfAny(context, 'success', 'test', hooks));
+  if (mail !== null)
+    await attempt(`mail to ${mail.to.join(', ')} by ${mail.host}:${mail.port}`, () =>
+      mailIfAny(context, report, hooks, true),
+    );
+  return tested;
 }
 
-async function each({ onWarning }: ReportHooks, ways: readonly (() => Promise<unknown>)[]): Promise<void> {
+async function each(
+  { log }: EngineContext,
+  { onWarning }: ReportHooks,
+  ways: readonly (() => Promise<unknown>)[],
+): Promise<void> {
   for (const way of ways) {
     try {
       await way();
     } catch (error) {
-      onWarning((error as Error).message);
+      const { message } = error as Error;
+      onWarning(message);
+      log(`report: ${message}`);
     }
   }
 }

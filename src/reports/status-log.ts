@@ -5,7 +5,7 @@
 import { mkdir, open } from 'node:fs/promises';
 import path from 'node:path';
 import { localStamp } from '../clock.ts';
-import { escapeText, formatBytes } from '../engine/display-text.ts';
+import { escapeText, formatBytes, formatCount } from '../engine/display-text.ts';
 import { fromErrno } from '../errors.ts';
 import { type RunReport, totalsOf, type VmReport } from './run-report.ts';
 
@@ -37,7 +37,7 @@ export async function logEnd(file: string, host: string, report: RunReport): Pro
 function vmText({ vm, target, result, message, disks, archiveBytes, seconds }: VmReport): string {
   if (result === 'failed') return `${vm} ERROR ${message ?? ''}`;
   const words = result === 'warnings' ? 'WARNING ' : '';
-  return `${vm} ${words}${disks} disks ${formatBytes(archiveBytes)} in ${Math.round(seconds)} s to target ${target ?? '?'}`;
+  return `${vm} ${words}${formatCount(disks, 'disk')} ${formatBytes(archiveBytes)} in ${Math.round(seconds)} s to target ${target ?? '?'}`;
 }
 
 function lineOf(timeUtc: string, kind: string, host: string, what: 'begin' | 'end', text: string): string {

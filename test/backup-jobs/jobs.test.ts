@@ -192,6 +192,9 @@ describe('phd backup --job', () => {
     expect(second.stderr).toContain('backup job a runs already');
     child.kill('SIGKILL');
     await new Promise((resolve) => child.once('close', resolve));
+    const status = await tale.phd(['status']);
+    expect(status.status).toBe(2);
+    expect(status.stdout).toMatch(/critical +backup job a: its run of .* was killed before its end/);
     configure('  - { name: a, vms: [web1], targets: [1] }\n');
     expect((await tale.phd(['backup', '--job', 'a'])).status).toBe(0);
     expect(records().slice(0, 2)).toMatchObject([
@@ -255,6 +258,56 @@ describe('The schedule', () => {
       await tale.phd(['daemon', 'stop', '--now']);
     }
     expect(records()[0]).toMatchObject({ errors: [], vms: [{ vm: 'scratch', code: null, target: 2 }] });
+  });
+});
+
+describe('A run that the daemon has started', () => {
+  /** The first VM is held up until `go` is there. */
+  async function begun(): Promise<void> {
+    for (const name of ['go', 'begun']) rmSync(tale.path(name), { force: true });
+    const hold = `touch ${tale.path('begun')}; while [ ! -e ${tale.path('go')} ]; do sleep 0.1; done`;
+    configure(
+      `  - { name: night, vms: [web1, web2], targets: [1], delta: "* * * * *", atOnce: 1, hooks: { beforeVm: "${hold}" } }\n`,
+    );
+    const file = tale.path('state', 'backup-jobs', 'night.json');
+    mkdirSync(path.dirname(file), { recursive: true });
+    writeFileSync(file, '{"seenAt":"2026-01-01T00:00:00.000Z"}');
+    await tale.phd(['daemon', 'start']);
+    await until(() => existsSync(tale.path('begun')));
+  }
+  const go = (): void => writeFileSync(tale.path('go'), '');
+  const runs = () => records().filter(({ job }) => job === 'night');
+
+  it('is waited for by daemon stop: what is under way ends, nothing more is begun', async () => {
+    await begun();
+    const before = runs().length;
+    const stop = await tale.phd(['daemon', 'stop']);
+    expect([stop.status, stop.stdout]).toEqual([
+      0,
+      'the daemon starts nothing new and stops after what backup job night has begun\n',
+    ]);
+    expect(runs()).toHaveLength(before);
+    go();
+    await until(() => runs().length > before);
+    expect(runs()[0]?.vms).toMatchObject([
+      { vm: 'web1', code: null },
+      { vm: 'web2', code: 'CANCELLED', message: 'the daemon was stopped: it was not begun' },
+    ]);
+    expect(await tale.phd(['daemon', 'stop'])).toMatchObject({ status: 0 });
+  });
+
+  it('goes on without a daemon that was killed', async () => {
+    await begun();
+    const before = runs().length;
+    const { pid } = linesOf(await tale.phd(['daemon', 'status', '--json']))[0]!;
+    process.kill(Number(pid), 'SIGTERM');
+    await until(async () => (await tale.phd(['daemon', 'status'])).status === 1);
+    go();
+    await until(() => runs().length > before);
+    expect(runs()[0]?.vms).toMatchObject([
+      { vm: 'web1', code: null },
+      { vm: 'web2', code: null },
+    ]);
   });
 });
 

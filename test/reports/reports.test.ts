@@ -41,11 +41,11 @@ describe('The words of a report', () => {
       vms: [vm('web', 'done'), vm('db', 'failed', 'the line died')],
       warnings: ['odd'],
     };
-    expect(subjectOf(report, 'backup1')).toBe('FAILED: backup job nightly on backup1: 1 backed up, 1 errors');
+    expect(subjectOf(report, 'backup1')).toBe('FAILED: backup job nightly on backup1: 1 backed up, 1 error');
     expect(subjectOf({ ...NOTHING, isKilled: true }, 'h')).toMatch(/^KILLED: /);
     expect(subjectOf({ ...NOTHING, vms: [vm('web', 'warnings')] }, 'h')).toMatch(/^WARNING: /);
     const text = textOf(report, 'backup1');
-    expect(text.indexOf('db: the line died')).toBeLessThan(text.indexOf('web: 1 disks'));
+    expect(text.indexOf('db: the line died')).toBeLessThan(text.indexOf('web: 1 disk'));
   });
 
   it('of hostile names stay one line of 78 columns in the subject, and show what they are in the text', () => {
@@ -119,6 +119,9 @@ describe('A run of a backup job', () => {
     expect(run.stdout).toContain('health ping of 127.0.0.1');
     expect(run.stdout).toMatch(/mail by 127\.0\.0\.1:\d+: /);
     expect(run.stdout).not.toContain('secret-uuid');
+    const ownLog = readFileSync(tale.path('log', 'phd.log'), 'utf8');
+    expect(ownLog).toMatch(/report: .*health ping of 127\.0\.0\.1/);
+    expect(ownLog).toMatch(/report: .*mail by 127\.0\.0\.1/);
     expect(mail.letters()).toHaveLength(1);
     expect(readFileSync(tale.path('log', 'status.log'), 'utf8')).toMatch(/,end,nightly S:\d W:\d E:1\n$/);
     answer = 200;
@@ -141,8 +144,12 @@ describe('A run of a backup job', () => {
     expect(run.stdout).toContain('ok  mail to admin@example.com, boss@example.com by 127.0.0.1');
     expect(mail.letters()).toHaveLength(3);
     tale.home.write('mailword', 'wrong\n', 0o600);
+    answer = 404;
     const refused = await tale.phd(['report', 'test']);
+    answer = 200;
     expect(refused.status).toBe(4);
+    expect(refused.stdout).toMatch(/^ok {2}status log /);
+    expect(refused.stderr).toContain('health ping of 127.0.0.1');
     expect(refused.stderr).toMatch(/mail by 127\.0\.0\.1:\d+: .*(authentication|535)/i);
     expect(refused.stderr).not.toContain('wrong');
     tale.home.write('mailword', `${MAIL_PASSWORD}\n`, 0o600);
