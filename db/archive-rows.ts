@@ -41,6 +41,8 @@ export interface ArchiveRow {
   sizeBytes: number;
   /** False while it is arriving, and if it was cut. */
   complete: boolean;
+  /** Its run is held: retention does not remove it. */
+  isHeld: boolean;
   /** When its folder was last listed, UTC. */
   seenMs: number;
   /** null until it was read. */
@@ -123,7 +125,7 @@ export interface TargetState {
 export type SqlRow = Record<string, string | number | null>;
 
 /** Columns that `archiveOfRow` reads, over `page` (ids), archives a, folders f, vms v, disks d, targets t, headers h. */
-export const ARCHIVE_COLUMNS = `a.*, f.name AS folder, f.listed_ms AS seen_ms, v.name AS vm, v.uuid AS uuid,
+export const ARCHIVE_COLUMNS = `a.*, f.name AS folder, f.listed_ms AS seen_ms, f.held, v.name AS vm, v.uuid AS uuid,
   d.name AS disk, t.name AS target_name, t.transport AS transport, h.archive_id AS header_of, h.run_id, h.host,
   h.display_name, h.disk_bytes, h.run_disks, h.changed_blocks, h.is_foreign, h.unreadable_sectors`;
 
@@ -156,6 +158,7 @@ export function archiveOfRow(row: SqlRow): ArchiveRow {
     fullStamp: String(row.full_stamp),
     sizeBytes: Number(row.size_bytes),
     complete: row.complete === 1,
+    isHeld: String(row.held).split(' ').includes(String(row.stamp)),
     seenMs: Number(row.seen_ms),
     header: row.header_of === null ? null : headerOfRow(row),
   };

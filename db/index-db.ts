@@ -3,7 +3,7 @@
  * or damaged is made anew and filled by the next listing. This layer takes listings in, and what was read of archives;
  * what is asked of the index stands in the layers below.
  */
-import type { ArchiveName } from '../src/model/archive.ts';
+import type { ArchiveName, Stamp } from '../src/model/archive.ts';
 import { type ArchiveHeader, headerOfRow, type SqlRow, valuesOfHeader } from './archive-rows.ts';
 import { fold } from './fold.ts';
 import { OrderReader } from './order-reader.ts';
@@ -29,6 +29,8 @@ export interface ListedFolder {
   complete: boolean;
   /** Entries that are no archives. */
   skipped: number;
+  /** Runs that are held; default: none. */
+  held?: readonly Stamp[];
   vm: string;
   uuid: string;
   archives: ListedArchive[];
@@ -80,10 +82,11 @@ export class IndexDb extends OrderReader {
   recordFolder(folder: ListedFolder): void {
     this.transaction(() => {
       const folderId = this.statement(
-        `INSERT INTO folders (target_number, name, modified_ms, listed_ms, complete, skipped)
-             VALUES (@targetNumber, @name, @modifiedMs, @listedMs, @complete, @skipped)
+        `INSERT INTO folders (target_number, name, modified_ms, listed_ms, complete, skipped, held)
+             VALUES (@targetNumber, @name, @modifiedMs, @listedMs, @complete, @skipped, @held)
            ON CONFLICT (target_number, name) DO UPDATE SET modified_ms = excluded.modified_ms,
-             listed_ms = excluded.listed_ms, complete = excluded.complete, skipped = excluded.skipped
+             listed_ms = excluded.listed_ms, complete = excluded.complete, skipped = excluded.skipped,
+             held = excluded.held
            RETURNING id`,
       )
         .pluck()
@@ -94,6 +97,7 @@ export class IndexDb extends OrderReader {
           listedMs: folder.listedMs,
           complete: folder.complete ? 1 : 0,
           skipped: folder.skipped,
+          held: (folder.held ?? []).join(' '),
         }) as number;
       if (folder.archives.length > 0) {
         const vmId = this.#idOfVm(folder.vm, folder.uuid);

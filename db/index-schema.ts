@@ -81,4 +81,6 @@ export const INDEX_MIGRATIONS = [
   // Of images with sectors that could not be read; headers read before know of none.
   `ALTER TABLE headers ADD COLUMN unreadable_sectors INTEGER;
    ALTER TABLE written_headers ADD COLUMN unreadable_sectors INTEGER;`,
+  // Stamps of runs that a file beside them holds, with blanks between; a folder listed before has none until it changes.
+  "ALTER TABLE folders ADD COLUMN held TEXT NOT NULL DEFAULT ''",
 ];

@@ -96,11 +96,22 @@ function firstColumns(text: string, columns: number): string {
   return cells.slice(0, Math.max(1, end)).join('');
 }
 
-/** Text broken into lines of at most `columns`, at blanks where there are any. */
+/** Narrower texts have no room for an indent. */
+const MIN_INDENTED_COLUMNS = 20;
+
+/** Text broken into lines of at most `columns`, at blanks where there are any; all are indented as the first is. */
 export function wrap(text: string, columns: number, look: Pick<Look, 'charset'>): string[] {
+  const shown = showable(text, look);
+  const [blanks = ''] = columns < MIN_INDENTED_COLUMNS ? [] : (/^ */.exec(shown) ?? []);
+  const indent = blanks.slice(0, columns / 2);
+  const lines = wrapWords(shown.slice(indent.length), columns - indent.length);
+  return indent === '' ? lines : lines.map((line) => `${indent}${line}`);
+}
+
+function wrapWords(text: string, columns: number): string[] {
   const lines: string[] = [];
   let line = '';
-  for (const word of showable(text, look).split(' ')) {
+  for (const word of text.split(' ')) {
     let rest = word;
     if (line !== '' && textWidth(line) + 1 + textWidth(rest) > columns) {
       lines.push(line);

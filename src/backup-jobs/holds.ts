@@ -1,22 +1,12 @@
 /** A hold keeps a run on its target: a small file beside its archives, so it outlives this machine. */
+import { heldStamp, holdName } from '../archive/hold-name.ts';
 import { parseArchiveName } from '../archive/names.ts';
 import { archiveRef } from '../engine/choose-run.ts';
 import type { EngineContext } from '../engine/context.ts';
+import { indexFolder } from '../engine/index-targets.ts';
 import { fromErrno, PhdError } from '../errors.ts';
 import type { Stamp } from '../model/archive.ts';
 import type { Storage } from '../storage/storage.ts';
-
-const NAME = /^HELD-(\d{4})\.(\d\d)\.(\d\d)-(\d\d)(\d\d)\.txt$/;
-
-function holdName(stamp: Stamp): string {
-  return `HELD-${stamp.replace(/-/g, '.').replace('T', '-').replace(':', '')}.txt`;
-}
-
-/** The stamp of the run that a file of a folder holds; undefined: it is none. */
-export function heldStamp(name: string): Stamp | undefined {
-  const [, year, month, day, hour, minute] = NAME.exec(name) ?? [];
-  return year === undefined ? undefined : `${year}-${month}-${day}T${hour}:${minute}`;
-}
 
 /** Holds the run of an archive `N:folder/file`; fine if it is held. Throws USAGE, NOT_FOUND, TARGET_*, NO_SPACE. */
 export async function holdArchive(context: EngineContext, archive: string, why: string): Promise<Stamp> {
@@ -27,6 +17,7 @@ export async function holdArchive(context: EngineContext, archive: string, why: 
       await storage.write(`${file}.part`, once(Buffer.from(text)), { readBack: 'all' });
       await storage.rename(`${file}.part`, file);
     }
+    await showInList(context, storage, folder);
     return stamp;
   } catch (error) {
     throw fromErrno(error, `cannot hold ${storage.place}/${folder}`);
@@ -35,11 +26,18 @@ export async function holdArchive(context: EngineContext, archive: string, why: 
 
 /** Throws NOT_FOUND if it is not held, and as above. */
 export async function releaseArchive(context: EngineContext, archive: string): Promise<Stamp> {
-  const { storage, stamp, file } = await placeOfHold(context, archive);
+  const { storage, folder, stamp, file } = await placeOfHold(context, archive);
   if ((await storage.stat(file)) === undefined)
     throw new PhdError('NOT_FOUND', `the run of ${stamp.replace('T', ' ')} of ${archive} is not held`);
   await storage.remove(file);
+  await showInList(context, storage, folder);
   return stamp;
+}
+
+/** Where that fails the next listing of the target shows it. */
+async function showInList(context: EngineContext, storage: Storage, folder: string): Promise<void> {
+  const failure = await indexFolder(context, storage, folder);
+  if (failure !== null) context.log(failure.message);
 }
 
 async function placeOfHold(

@@ -134,7 +134,7 @@ function vmMark(row: ListedRow): string {
 function stateOf(row: ListedRow): string {
   const verified =
     row.verifyResult === null ? null : `${row.verifyResult} ${row.verifiedAt?.slice(0, 10) ?? ''}`;
-  return [row.state, verified].filter((word) => word !== null).join(', ') || '-';
+  return [row.state, row.isHeld ? 'held' : null, verified].filter((word) => word !== null).join(', ') || '-';
 }
 
 /** Keys as the README lists them; null where no header was read, nothing is amiss, or the key does not apply. */
@@ -159,6 +159,7 @@ function jsonOf(row: ListedRow): Record<string, unknown> {
     archiveBytes: row.sizeBytes,
     diskBytes: row.header?.diskBytes ?? null,
     complete: row.complete,
+    held: row.isHeld,
     foreign: row.foreign,
     verifiedAt: row.verifiedAt,
     verifyResult: row.verifyResult,

@@ -5,6 +5,7 @@
  * what this host wrote, since a slow line is not asked for each.
  */
 import type { ListedArchive } from '../../db/index-db.ts';
+import { heldStamp } from '../archive/hold-name.ts';
 import {
   CONFIGURATION_FOLDER,
   isPartOfArchive,
@@ -280,7 +281,8 @@ class TargetListing {
       const known = this.#context.index.headersIn(this.#storage.number, name);
       archives = await withHeaders(this.#storage, name, archives, known, this.#options.signal);
     }
-    const skipped = listing.entries.length - archives.length;
+    const held = listing.entries.flatMap((one) => heldStamp(one.name) ?? []);
+    const skipped = listing.entries.length - archives.length - held.length;
     this.#context.index.recordFolder({
       targetNumber: this.#storage.number,
       name,
@@ -288,6 +290,7 @@ class TargetListing {
       listedMs,
       complete: listing.complete,
       skipped,
+      held,
       vm: folder?.vm ?? name,
       uuid: folder?.uuid ?? '',
       archives,

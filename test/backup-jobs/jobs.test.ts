@@ -330,7 +330,16 @@ describe('Retention', () => {
         changeImage(flat, 1, String(day));
       }
       await context.close();
+      const heldDays = async (): Promise<unknown[]> =>
+        linesOf(await host.phd(['list', '--json', '--mode', 'delta']))
+          .filter(({ held }) => held)
+          .map(({ path: file }) => file);
+      expect(await heldDays()).toEqual([]);
       expect((await host.phd(['hold', `1:${stamps[2]}`])).status).toBe(0);
+      expect(await heldDays()).toEqual([stamps[2]]);
+      expect((await host.phd(['list'])).stdout.split('\n').filter((line) => / held /.test(line))).toEqual([
+        expect.stringContaining(stamps[2]!),
+      ]);
       const dry = await host.phd(['prune', '--dry-run', '--json']);
       expect(dry.status, dry.stderr).toBe(0);
       const goes = linesOf(dry, 'remove').map(({ stamp }) => String(stamp).slice(8, 10));
@@ -358,6 +367,7 @@ describe('Retention', () => {
         await host.restore([`1:${archive}`, '--to', host.newFolder()]);
       }
       expect((await host.phd(['hold', `1:${stamps[2]}`, '--release'])).status).toBe(0);
+      expect(await heldDays()).toEqual([]);
       expect((await host.phd(['hold', `1:${stamps[2]}`, '--release'])).status).toBe(1);
       await keepsTheFullOfADeltaThatStays(host);
       expect((await host.phd(['prune'])).stdout).toContain('CRM: 2 runs removed from target 1');

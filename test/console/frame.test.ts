@@ -67,6 +67,15 @@ describe('properties', () => {
     );
   });
 
+  it('lines of an indented text are all indented', () => {
+    expect(wrap('   phd list   lists archives', 20, UTF8)).toEqual(['   phd list   lists', '   archives']);
+    expect(
+      wrap(`${' '.repeat(30)}x`, 20, UTF8)
+        .at(-1)
+        ?.trim(),
+    ).toBe('x');
+  });
+
   it('a terminal gives a text the columns that are counted for it', async () => {
     const emulator = new headless.Terminal({ cols: 200, rows: 3, allowProposedApi: true });
     await fc.assert(

@@ -59,8 +59,9 @@ const STATE_WORDS = {
   incomplete: 'Sectors of the device could not be read: zeros stand for them.',
 } as const;
 
-function stateLines({ state, verifyResult, verifiedAt }: ArchiveListRow): Line[] {
+function stateLines({ state, isHeld, verifyResult, verifiedAt }: ArchiveListRow): Line[] {
   const lines: Line[] = state === null ? [] : [{ text: STATE_WORDS[state], mark: 'warning' }];
+  if (isHeld) lines.push('It is held: retention does not remove its run.');
   if (verifyResult !== null && verifyResult !== 'good') {
     lines.push({
       text: `Its last verify (${verifiedAt?.slice(0, 10)}) found it bad: ${verifyResult}.`,
