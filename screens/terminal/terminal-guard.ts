@@ -5,12 +5,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 
 /**
- * $1: what restores the terminal. Reads `held` and `given`, the state it is in. The settings that raw mode takes away
- * are set again if nobody else did so: a shell with an editor of its own does.
+ * $1: what restores the terminal; $2: the state it is in, `held` or `given`. Reads further states: the first comes with the
+ * start, for the console may be killed before it can say one. The settings that raw mode takes away are set again if nobody else
+ * did so: a shell with an editor of its own does.
  */
 const SCRIPT = `
 trap '' INT QUIT TERM TSTP TTIN TTOU
-state=given
+state=$2
 while read -r word; do state=$word; done
 [ "$state" = held ] || exit 0
 exec 3<&1
@@ -24,8 +25,8 @@ exit 0
 export class TerminalGuard {
   readonly #child: ChildProcess;
 
-  constructor(restoreSequence: string) {
-    this.#child = spawn('/bin/sh', ['-c', SCRIPT, 'phd-terminal-guard', restoreSequence], {
+  constructor(restoreSequence: string, state: 'held' | 'given') {
+    this.#child = spawn('/bin/sh', ['-c', SCRIPT, 'phd-terminal-guard', restoreSequence, state], {
       stdio: ['pipe', 'inherit', 'ignore'],
     });
     // Without a shell there is no guard, and nothing else is lost.

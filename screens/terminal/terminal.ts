@@ -146,8 +146,7 @@ export class Terminal {
   async guard(): Promise<void> {
     const { TerminalGuard } = await import('./terminal-guard.ts');
     if (this.#isClosed) return;
-    this.#guard = new TerminalGuard(this.#restore);
-    this.#guard.say(this.#isOpen ? 'held' : 'given');
+    this.#guard = new TerminalGuard(this.#restore, this.#isOpen ? 'held' : 'given');
   }
 
   /** Leaves to the shell until it is continued (^Z, fg); with it all that was started with it (npm, a wrapper). */

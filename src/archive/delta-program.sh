@@ -237,7 +237,7 @@ awk_manifest='
 function bad(text) { if (!failed) print "error " text; failed = 1; exit }
 function number(text, most) { if (text !~ /^[0-9]+$/ || length(text) > 16 || text + 0 > most) bad(key " is out of range"); return text + 0 }
 BEGIN {
-  single = " program vm displayName uuid host runId scsiId disk diskBytes blockBytes stamp timeUtc utcOffsetMinutes fullId kind fullStamp fullFile fullFolder fullCodec fullEncrypted fullBytes encrypted fullMapDigest mapDigest createType adapterType changedBlocks payloadBlocks "
+  single = " program vm displayName uuid host runId scsiId disk diskBytes blockBytes stamp timeUtc utcOffsetMinutes fullId kind fullStamp fullFile fullFolder fullCodec fullEncrypted fullBytes encrypted fullMapDigest mapDigest createType adapterType changedBlocks payloadBlocks unreadableSectors "
   next_free = headBytes
 }
 NR == 1 { if ($0 != "phd-delta 1") bad("it is of a version this program does not know: " $1 " " $2); next }
@@ -273,6 +273,7 @@ END {
   key = "changedBlocks"; number(value[key], blocks)
   key = "payloadBlocks"; number(value[key], blocks)
   key = "fullBytes"; number(value[key], 9007199254740991)
+  key = "unreadableSectors"; if (key in value) number(value[key], 9007199254740991)
   if (value["kind"] != "delta" && value["kind"] != "empty") bad("kind is unknown")
   if (value["fullCodec"] != "gzip" && value["fullCodec"] != "zstd" && value["fullCodec"] != "lzop") bad("fullCodec is unknown")
   if (value["encrypted"] !~ /^[01]$/ || value["fullEncrypted"] !~ /^[01]$/) bad("encrypted is not 0 or 1")
@@ -308,6 +309,7 @@ read_self() {
 
 take_manifest() {
   part_blocks='' part_map='' part_maps='' part_files=''
+  unreadable_sectors=0
   vm=- display_name=- host=- scsi_id=- stamp=- full_map_digest='' disk_map_digest='' create_type=- adapter_type=-
   while read -r key value rest <&3; do
     case $key in
@@ -323,6 +325,7 @@ take_manifest() {
       encrypted) encrypted=$value ;; fullMapDigest) full_map_digest=$value ;; mapDigest) disk_map_digest=$value ;;
       createType) create_type=$value ;; adapterType) adapter_type=$value ;;
       changedBlocks) changed_blocks=$value ;; payloadBlocks) payload_blocks=$value ;;
+      unreadableSectors) unreadable_sectors=$value ;;
       blockCount) block_count=$value ;; lastBytes) last_bytes=$value ;; diskMb) disk_mb=$value ;;
       part)
         case $value in
@@ -1388,6 +1391,7 @@ finish_disk() {
 restore_disk() {
   say '*** Restore a DELTA INDEX BACKUP to a NEW VMDK file ***'
   errors_ignored=0
+  tell_incomplete
   load_maps || return
   if [ "$kept_blocks" -gt 0 ]; then settle_full || return; else full_shown='not needed, every block is in the DELTA'; fi
   ask 'Create what disk, with its full path?' "$(default_flat)" || return 130
@@ -1431,6 +1435,13 @@ restore_now() {
   fi
   finish_descriptor || return
   say "CHECKSUMS ALL GOOD IN VMDK FILE: $(show "$final")"
+  tell_incomplete
+}
+
+# tell_incomplete: what was backed up of a device that could not be read whole.
+tell_incomplete() {
+  [ "$unreadable_sectors" = 0 ] ||
+    say "INCOMPLETE: $unreadable_sectors sectors of the source could not be read when this was made: zeros stand for them."
 }
 
 # ---- descriptor, stub, files -----------------------------------------------------------------------------

@@ -128,6 +128,23 @@ async function restoreInto(
   }
 }
 
+/** Why a VM of this name cannot be put onto a datastore, or null. Throws CANCELLED. */
+export async function hostGoalFault(
+  ctx: EngineContext,
+  { host: hostName, datastore, name }: { host: string; datastore: string; name: string },
+  signal?: AbortSignal,
+): Promise<PhdError | null> {
+  const { lookAtGoal } = await import('../hosts/esx/esx-goal.ts');
+  try {
+    await lookAtGoal(await esxHost(ctx, hostName), datastore, name, signal);
+    return null;
+  } catch (error) {
+    const failure = fromErrno(error, `cannot look at ${name} on ${hostName}`);
+    if (failure.code === 'CANCELLED') throw failure;
+    return failure;
+  }
+}
+
 /** Throws USAGE if phd.yaml has no such host, or of another type. */
 export async function esxHost(ctx: EngineContext, name: string): Promise<EsxHost> {
   const { EsxHost } = await import('../hosts/esx/esx-host.ts');

@@ -86,6 +86,7 @@ describe('phd index and phd list', () => {
         archiveBytes: 4,
         diskBytes: null,
         complete: true,
+        held: false,
         foreign: false,
         verifiedAt: null,
         verifyResult: null,

@@ -3,6 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { closeAll } from '../support/console-pty.ts';
 import { randomLooking } from '../support/disk-images.ts';
+import { type SimulatedEsx, startSimulatedEsx } from '../support/servers/esx/simulated-esx.ts';
 import {
   type SimulatedXen,
   startSimulatedXen,
@@ -17,23 +18,27 @@ const content = randomLooking('shop', 3 * BLOCK);
 
 let tale: Tale;
 let xen: SimulatedXen;
+let esx: SimulatedEsx;
 
 beforeAll(async () => {
   tale = new Tale();
-  xen = await startSimulatedXen();
+  [xen, esx] = await Promise.all([startSimulatedXen(), startSimulatedEsx()]);
+  esx.addVm({ id: 3, name: 'taken', disks: [] });
+  tale.home.write('esx.key', esx.privateKey);
+  tale.home.write('esx.known', `[127.0.0.1]:${esx.server.port} ${esx.hostKey}\n`);
   xen.db.addVm({ name: 'shop', disks: [{ name: 'system', content }], macs: ['06:4e:11:22:33:44'] });
   tale.home.write('xen.password', XEN_PASSWORD, 0o600);
   const { address, tlsPin } = xen.members[0]!;
   const access = `host: ${address}, port: ${xen.port}, user: ${XEN_USER}, passwordFile: xen.password, tlsPin: ${tlsPin}`;
   tale.configure({
-    config: `hosts:\n  - { name: pool, type: xen, ${access} }\n  - { name: dead, type: xen, host: 127.0.0.9, user: root, passwordFile: xen.password }\n`,
+    config: `hosts:\n  - { name: pool, type: xen, ${access} }\n  - { name: dead, type: xen, host: 127.0.0.9, user: root, passwordFile: xen.password }\n  - { name: esx, type: esx, host: 127.0.0.1, port: ${esx.server.port}, user: ${esx.server.user}, privateKeyFile: esx.key, knownHostsFile: esx.known }\n`,
   });
   const run = await tale.phd(['backup', 'pool/shop']);
   expect(run.status, run.stderr).toBe(0);
 }, HOOK_TIMEOUT_MS);
 afterEach(closeAll);
 afterAll(async () => {
-  await xen?.stop();
+  await Promise.all([xen?.stop(), esx?.stop()]);
   tale.remove();
 });
 
@@ -53,7 +58,7 @@ it(
       ...toArchives('shop'),
       [['enter'], 'Runs of VM shop'],
       [['enter'], 'Is this the archive?'],
-      [['y'], 'On a host: pool, dead'],
+      [['y'], 'On a host: pool, dead, esx'],
       [['h'], 'Not all hosts answer'],
       [['enter'], /> +1 pool:Local storage +ext/],
       [['enter'], 'Restore under this name:'],
@@ -65,6 +70,29 @@ it(
     await one.waitFor('proved: read back and compared');
     await one.assertRepaintIsEqual();
     expect(made('shop again')).toEqual({ digest: sha256(content), mac: '06:4e:11:22:33:44' });
+  },
+  TALE_MS,
+);
+
+it(
+  'a name that is taken on a datastore is told before anything is queued',
+  async () => {
+    const one = await atMainMenu(tale);
+    await go(one, [
+      ...toArchives('shop'),
+      [['enter'], 'Runs of VM shop'],
+      [['enter'], 'Is this the archive?'],
+      [['y'], 'On a host: pool, dead, esx'],
+      [['h'], 'Not all hosts answer'],
+      [['enter'], /esx:datastore1/],
+      [['down', 'down'], /> +\d+ esx:datastore1/],
+      [['enter'], 'Restore under this name:'],
+      [['ctrl-u'], /^>$/m],
+      ['taken\r', /That name cannot be taken[\s\S]*exists: choose another name/],
+      [['enter'], /^> taken/m],
+      [['ctrl-u'], /^>$/m],
+      ['free\r', 'Restore onto a host: is all of this right?'],
+    ]);
   },
   TALE_MS,
 );

@@ -7,7 +7,18 @@ import { randomLooking } from '../support/disk-images.ts';
 import { attachLoop, hasLoopDevices, type LoopDevice } from '../support/loop-device.ts';
 import { gptImage } from '../support/partitioned-image.ts';
 import { type SshServer, startSshServer } from '../support/servers/sshd.ts';
-import { BLOCK, HOOK_TIMEOUT_MS, linesOf, MIB, only, type Run, sha256, Tale, tool } from '../tales/tale.ts';
+import {
+  BLOCK,
+  HOOK_TIMEOUT_MS,
+  linesOf,
+  MIB,
+  only,
+  type Run,
+  runProgram,
+  sha256,
+  Tale,
+  tool,
+} from '../tales/tale.ts';
 
 const ESP = { startSector: 2048, bytes: 4 * MIB };
 const ROOT = { startSector: 2048 + (4 * MIB) / 512, bytes: 16 * MIB };
@@ -185,6 +196,11 @@ describe.runIf(hasLoopDevices())('A machine whose devices lie here', () => {
     healthy.fill(0, 2 * MIB - 3 * 512);
     expect(sha256(readFileSync(path.join(to, `${name}-flat.vmdk`)))).toBe(sha256(healthy));
     expect(readFileSync(path.join(to, `${name}.unreadable.log`), 'utf8')).toMatch(/\n4093-4095\n$/);
+    const delta = listed.find(({ mode }) => mode === 'delta')!;
+    const program = tale.file(`${delta.target}:${delta.path}`);
+    const by = await runProgram('sh', [program, 'autorun', 'restore'], { cwd: tale.home.folder('by-sh') });
+    expect(by.status, by.stderr + by.stdout).toBe(0);
+    expect(by.stdout.match(/^INCOMPLETE: 3 sectors of the source/gm)).toHaveLength(2);
     expect(linesOf(await tale.phd(['backup', 'dying/dying', '--json']), 'done')[0]).toMatchObject({
       mode: 'delta',
       changedBlocks: 0,

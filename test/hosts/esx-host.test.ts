@@ -198,10 +198,32 @@ describe('An ESX host', () => {
     expect(left).toMatch(/^phd-backup-[0-9a-f]{12}-[0-9a-f]{8}$/);
     const foreign = ['phd-backup-000000000000-00000000', 'nightly'];
     for (const name of foreign) old.command('vim-cmd', 'vmsvc/snapshot.create', '3', name, '', '0', '0');
+    const check = await tale.phd(['host', 'check', 'old']);
+    expect(check.stdout).toContain(`of this program: web (${left}): unless a backup is running`);
+    expect(check.stdout).toContain(`of another machine or home of this program: web (${foreign[0]})`);
     const { warnings, failed } = await backUp('old', 'web');
     expect(failed).toEqual([]);
     expect(warnings.join('\n')).toContain(`${left}, left there by a backup that was broken off, was removed`);
     expect(old.snapshots(3)).toEqual(foreign);
+    old.removeSnapshots(3);
+  });
+
+  it('of a release that tells no ids only a snapshot that stands alone is removed', async () => {
+    old.setFault('no-ids');
+    expect((await backUp('old', 'web')).failed).toEqual([]);
+    expect(old.snapshots(3)).toEqual([]);
+    const host = await context.host('old');
+    await host.freeze(only((await host.listVms()).filter(({ id }) => id === '3')), {
+      onWarning: () => undefined,
+    });
+    old.command('vim-cmd', 'vmsvc/snapshot.create', '3', 'nightly', '', '0', '0');
+    const both = old.snapshots(3);
+    expect(both).toEqual([expect.stringMatching(/^phd-backup-/), 'nightly']);
+    await expect(backUp('old', 'web')).rejects.toMatchObject({
+      code: 'SOURCE_UNSUPPORTED',
+      message: expect.stringContaining('tells no ids'),
+    });
+    expect(old.snapshots(3)).toEqual(both);
     old.removeSnapshots(3);
   });
 

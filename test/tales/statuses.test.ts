@@ -21,7 +21,7 @@ import {
 const RESULT_KEYS =
   'event archive disk bytes totalBytes percent bytesPerSecond remainingSeconds code message'.split(' ');
 const LIST_KEYS =
-  'target targetName transport path vm displayName uuid host disk scsiId mode codec encrypted runId time fullTime archiveBytes diskBytes complete foreign verifiedAt verifyResult state gpgMasterOffset'.split(
+  'target targetName transport path vm displayName uuid host disk scsiId mode codec encrypted runId time fullTime archiveBytes diskBytes complete held foreign verifiedAt verifyResult state gpgMasterOffset'.split(
     ' ',
   );
 

@@ -64,19 +64,35 @@ function nameOf({ disks }: Draft): string {
   return disks[0]?.checked.vm ?? '';
 }
 
-export async function nameVm({ desk }: Draft, onHost: OntoHost): Promise<StepEnd> {
+export async function nameVm(draft: Draft, onHost: OntoHost): Promise<StepEnd> {
+  const { desk } = draft;
   const { folderNameFault } = await import('../../../src/engine/volumes.ts');
-  const name = await desk.dialogue.ask({
-    title: 'Name of the VM',
-    lines: [`On ${onHost.host}, ${onHost.volume}`],
-    question: 'Restore under this name:',
-    preset: onHost.name,
-    fault: (text) =>
-      folderNameFault(text) ?? (/^[.-]|"/.test(text) ? 'no dot or dash first, no quotes' : undefined),
-  });
-  if (name === undefined) return 'back';
-  onHost.name = name;
-  return 'next';
+  for (;;) {
+    const name = await desk.dialogue.ask({
+      title: 'Name of the VM',
+      lines: [`On ${onHost.host}, ${onHost.volume}`],
+      question: 'Restore under this name:',
+      preset: onHost.name,
+      fault: (text) =>
+        folderNameFault(text) ?? (/^[.-]|"/.test(text) ? 'no dot or dash first, no quotes' : undefined),
+    });
+    if (name === undefined) return 'back';
+    onHost.name = name;
+    if (await isFree(draft, onHost)) return 'next';
+  }
+}
+
+/** Names of a pool are not unique; a datastore holds one folder of a name. */
+async function isFree({ desk, context }: Draft, { host, volume, name, macs }: OntoHost): Promise<boolean> {
+  if (macs !== null) return true;
+  const { hostGoalFault } = await import('../../../src/engine/restore-to-host.ts');
+  const fault = await desk.dialogue.busy(`Asking ${host} whether the name is free`, (signal) =>
+    hostGoalFault(context, { host, datastore: volume, name }, signal),
+  );
+  if (fault === null) return true;
+  if (fault !== undefined)
+    await desk.dialogue.tell('That name cannot be taken', [{ text: fault.message, mark: 'bad' }]);
+  return false;
 }
 
 interface Fact {

@@ -1,6 +1,6 @@
 /** What is set up on an ESX host for this program: a key that may be used from here alone; how that is tested and undone. */
 import ssh2 from 'ssh2';
-import { isPlainName } from '../../datastore/plain-name.ts';
+import { isPlainName, shownName } from '../../datastore/plain-name.ts';
 import { fromErrno, PhdError } from '../../errors.ts';
 import { shellQuoted, shellWord } from '../../storage/shell-word.ts';
 import type { CheckLine } from '../host.ts';
@@ -185,16 +185,27 @@ export class EsxSetup {
   }
 
   async #leftSnapshots(signal?: AbortSignal): Promise<string | CheckLine> {
-    const left: string[] = [];
-    for (const vm of await this.#host.listVms(signal)) {
-      const own = (await this.#host.snapshots.all(vm.id, signal)).filter((one) =>
-        this.#host.snapshots.isOwn(one),
-      );
-      left.push(...own.map(({ name }) => `${vm.name} (${name})`));
-    }
-    if (left.length === 0) return 'none of this program';
-    const text = `of this program: ${left.join(', ')}: unless a backup is running, its next one removes it`;
-    return { what: 'snapshots', state: 'warning', text };
+    const { snapshots } = this.#host;
+    const own: string[] = [];
+    const others: string[] = [];
+    for (const vm of await this.#host.listVms(signal))
+      for (const one of await snapshots.all(vm.id, signal)) {
+        const shown = `${shownName(vm.name)} (${shownName(one.name)})`;
+        if (snapshots.isOwn(one)) own.push(shown);
+        else if (snapshots.isOfProgram(one)) others.push(shown);
+      }
+    const texts = [
+      ...(own.length === 0
+        ? []
+        : [`of this program: ${own.join(', ')}: unless a backup is running, its next one removes it`]),
+      ...(others.length === 0
+        ? []
+        : [
+            `of another machine or home of this program: ${others.join(', ')}: unless a backup runs there, remove it in the client`,
+          ]),
+    ];
+    if (texts.length === 0) return 'none of this program';
+    return { what: 'snapshots', state: 'warning', text: texts.join('; ') };
   }
 
   get #mark(): string {

@@ -8,6 +8,7 @@ import { shellQuoted } from '../../storage/shell-word.ts';
 import type { EsxShell } from './esx-shell.ts';
 
 const PREFIX = 'phd-backup';
+const OF_PROGRAM = new RegExp(`^${PREFIX}-[0-9a-f]{12}-[0-9a-f]{8}$`);
 /** The guest may take long to flush; the host gives up itself before that. */
 const CREATE_TIMEOUT_MS = 20 * 60_000;
 /** What a guest wrote in a day may take hours to merge. */
@@ -16,24 +17,32 @@ const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 5_000;
 
 export interface Snapshot {
-  id: string;
+  /** Null: the host is of a release (before 5) that tells none. */
+  id: string | null;
   name: string;
 }
 
-/** Of `vim-cmd vmsvc/snapshot.get`: all snapshots of the tree, in its order. */
+/**
+ * Of `vim-cmd vmsvc/snapshot.get`: all snapshots of the tree, in its order. A host that tells ids tells one for each: a name without
+ * one is of a description there.
+ */
 export function parseSnapshots(text: string): Snapshot[] {
   const found: Snapshot[] = [];
+  const names: Snapshot[] = [];
   let name: string | undefined;
   for (const line of text.split(/\r?\n/)) {
     // A name may hold what JavaScript takes for the end of a line.
     const named = /^-*\s*Snapshot Name\s*: ?(.*)$/s.exec(line)?.[1];
-    if (named !== undefined) name = named;
+    if (named !== undefined) {
+      name = named;
+      names.push({ id: null, name });
+    }
     const id = /^-*\s*Snapshot Id\s*: ?(\d+)\s*$/.exec(line)?.[1];
     if (id === undefined || name === undefined) continue;
     found.push({ id, name });
     name = undefined;
   }
-  return found;
+  return found.length > 0 ? found : names;
 }
 
 /** Snapshots of one home of this program: another one, on this machine or elsewhere, has other names. */
@@ -64,17 +73,27 @@ export class OwnSnapshots {
     return name.startsWith(this.#prefix);
   }
 
+  /** Made by this program, here or elsewhere. */
+  isOfProgram({ name }: Snapshot): boolean {
+    return OF_PROGRAM.test(name);
+  }
+
   newName(): string {
     return `${this.#prefix}${randomBytes(4).toString('hex')}`;
   }
 
   /**
-   * Makes one and waits until it stands; nothing calls that off, for the host would go on. Throws LOCKED, NO_SPACE, TARGET_*; it
-   * may stand all the same.
+   * Makes one and waits until it stands; nothing calls that off, for the host would go on. Throws SOURCE_UNSUPPORTED (it could not be
+   * removed again alone), LOCKED, NO_SPACE, TARGET_*; it may stand all the same.
    */
   async create(vmId: string, name: string, isQuiesced: boolean): Promise<void> {
     const words = `${shellQuoted(name)} ${shellQuoted('made for a backup; removed when that ends')} 0 ${isQuiesced ? 1 : 0}`;
     const doing = `cannot make a snapshot of VM ${vmId}`;
+    if ((await this.all(vmId)).some(({ id }) => id === null))
+      throw new PhdError(
+        'SOURCE_UNSUPPORTED',
+        `host ${this.#shell.config.name}: ${doing}: it has snapshots, and this release tells no ids of them: ours could not be removed without them`,
+      );
     const result = await this.#shell.run(`vim-cmd vmsvc/snapshot.create ${vmId} ${words}`, {
       timeoutMs: CREATE_TIMEOUT_MS,
     });
@@ -88,8 +107,14 @@ export class OwnSnapshots {
     const all = await this.all(vmId, signal);
     const own = all.filter((one) => this.isOwn(one));
     for (const { id, name } of own) {
+      // Without a word the old command removes the first one of the tree: it must be the only one.
+      if (id === null && all.length > 1)
+        throw new PhdError(
+          'TARGET_REFUSED',
+          `host ${this.#shell.config.name}: VM ${vmId} has ${all.length} snapshots, and this release tells no ids of them: remove ${name} by hand`,
+        );
       // A description may hold lines that look like a snapshot; no id is taken on the word of two.
-      if (all.filter((one) => one.id === id).length > 1)
+      if (id !== null && all.filter((one) => one.id === id).length > 1)
         throw new PhdError(
           'TARGET_LIED',
           `host ${this.#shell.config.name}: VM ${vmId} has two snapshots of id ${id}: remove ${name} by hand`,
@@ -99,12 +124,15 @@ export class OwnSnapshots {
     return own.map(({ name }) => name);
   }
 
-  async #remove(vmId: string, id: string, name: string, signal?: AbortSignal): Promise<void> {
+  async #remove(vmId: string, id: string | null, name: string, signal?: AbortSignal): Promise<void> {
     const doing = `cannot remove snapshot ${name} of VM ${vmId}`;
-    const result = await this.#shell.run(`vim-cmd vmsvc/snapshot.remove ${vmId} ${id}`, {
-      timeoutMs: REMOVE_TIMEOUT_MS,
-      signal,
-    });
+    const result = await this.#shell.run(
+      `vim-cmd vmsvc/snapshot.remove ${vmId}${id === null ? '' : ` ${id}`}`,
+      {
+        timeoutMs: REMOVE_TIMEOUT_MS,
+        signal,
+      },
+    );
     if (result.status !== 0) throw this.#shell.refusal(doing, result);
     const isGone = (all: Snapshot[]): boolean => !all.some((one) => one.name === name);
     if (await this.#settled(vmId, isGone, REMOVE_TIMEOUT_MS, signal)) return;
