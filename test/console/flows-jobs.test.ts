@@ -87,7 +87,7 @@ async function startAndFollow(console_: ConsolePty, id: number): Promise<Job> {
 
 describe('a restore that is watched', () => {
   it('goes on when the console is killed, and another console shows it to its end', async () => {
-    configure(SLOW_BYTES_PER_SECOND / 3);
+    configure(SLOW_BYTES_PER_SECOND / 2);
     const folder = tale.newFolder();
     const [id] = submit(folder) as [number];
     const first = await atBackground();
@@ -175,7 +175,7 @@ describe('a restore that is watched', () => {
   });
 
   it('costs few bytes a second on a slow line', async () => {
-    configure(SLOW_BYTES_PER_SECOND / 4);
+    configure(SLOW_BYTES_PER_SECOND / 2);
     const [id] = submit(tale.newFolder()) as [number];
     const console_ = await atBackground();
     await startAndFollow(console_, id);

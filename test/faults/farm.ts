@@ -25,7 +25,7 @@ export const loadEngine = (): Promise<Engine> =>
 export const PHD = new URL('../../dist/src/main.js', import.meta.url).pathname;
 
 /** Campaigns grow by this factor. */
-export const CAMPAIGN = Number(process.env.PHD_CAMPAIGN ?? '0.4');
+export const CAMPAIGN = Number(process.env.PHD_CAMPAIGN ?? '0.3');
 
 /** Prints the seed of a campaign, so that what it finds can be found again with PHD_SEED. */
 export function seedOf(name: string): number {
