@@ -9,6 +9,7 @@ import type { TLSSocket } from 'node:tls';
 import { Client, FTPError, type FTPResponse } from 'basic-ftp';
 import { PhdError, throwIfAborted } from '../errors.ts';
 import type { TargetSettings } from '../model/target.ts';
+import { withAdvice } from './connect-advice.ts';
 import { parseLines } from './ftp-listing.ts';
 import { type Line, NoMoreLines } from './line-pool.ts';
 import { chunksWithin } from './resuming-read.ts';
@@ -354,7 +355,8 @@ export class FtpLine implements Line {
 
   #shown(error: unknown): string {
     const text = error instanceof Error ? error.message : String(error);
-    return this.#redacted(text.replace(/\s+/g, ' ').slice(0, SHOWN_REPLY_CHARACTERS));
+    const words = this.#redacted(text.replace(/\s+/g, ' ').slice(0, SHOWN_REPLY_CHARACTERS));
+    return error instanceof Error ? withAdvice(error, words) : words;
   }
 
   #redacted(text: string): string {

@@ -2,6 +2,7 @@
 import ssh2, { type Algorithms, type Client, type ConnectConfig } from 'ssh2';
 import { PhdError } from '../errors.ts';
 import type { TargetSettings } from '../model/target.ts';
+import { withAdvice } from './connect-advice.ts';
 import type { HostKeyCheck } from './host-key-check.ts';
 
 /** A server and how to reach it: a target, or a host. */
@@ -130,7 +131,7 @@ export function translatedConnect(error: unknown, login: SshLogin, doing: string
   const text = (error as Error).message;
   const message = login.password ? text.replaceAll(login.password, '***') : text;
   const level = (error as { level?: string }).level;
-  const words = `${whatOf(login.settings)}: ${doing}: ${message}`;
+  const words = `${whatOf(login.settings)}: ${doing}: ${withAdvice(error as Error, message)}`;
   if (level === 'client-authentication') {
     const who = login.settings.user ?? 'root';
     return new PhdError(

@@ -4,6 +4,7 @@ import { isIP } from 'node:net';
 import tls from 'node:tls';
 import { PhdError, throwIfAborted } from '../../errors.ts';
 import type { HostConfig } from '../../model/config.ts';
+import { withAdvice } from '../../storage/connect-advice.ts';
 import { checkCertificate, tlsOptions } from '../../storage/tls.ts';
 
 export const XEN_PORT = 443;
@@ -107,7 +108,7 @@ async function openTls(config: HostConfig, address: string, signal?: AbortSignal
       onAbort = () => reject(new PhdError('CANCELLED', 'cancelled'));
       signal?.addEventListener('abort', onAbort, { once: true });
       socket.once('secureConnect', resolve);
-      socket.once('error', (error) => dead(error.message));
+      socket.once('error', (error) => dead(withAdvice(error)));
       socket.once('close', () => dead('the connection was closed'));
     });
     checkCertificate(socket, pins, what);
