@@ -145,7 +145,9 @@ class Daemon {
     const busy = new Set([...running.map(({ id }) => id), ...this.#workers.keys()]);
     if (stop !== null) {
       this.#endChores(({ goesOn = false }) => stop === 'now' || !goesOn);
-      return busy.size === 0 && ![...this.#chores.keys()].some(({ goesOn = false }) => goesOn);
+      // One that was called off may have much to tell yet: it does so without us.
+      const isAwaited = stop !== 'now' && [...this.#chores.keys()].some(({ goesOn = false }) => goesOn);
+      return busy.size === 0 && !isAwaited;
     }
     this.#expire();
     this.#startWhatMay(busy);

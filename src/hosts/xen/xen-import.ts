@@ -148,14 +148,12 @@ export class XenImport {
     } catch (error) {
       left.push((error as Error).message);
     }
-    for (const [vmRef, name] of vms)
-      await this.#host.session
-        .call('VM.destroy', [vmRef], nothing, `VM ${shownName(name)} stays`)
-        .catch((error: PhdError) => left.push(error.message));
-    for (const [vdiRef, disk] of disks) {
-      const stays = await this.#takeAwayDisk(vdiRef, disk);
-      if (stays !== null) left.push(stays);
-    }
+    const stay = async (stays: Promise<string | null>): Promise<void> => {
+      const words = await stays;
+      if (words !== null) left.push(words);
+    };
+    for (const [vmRef, name] of vms) await stay(this.#destroy('VM', vmRef, `VM ${shownName(name)} stays`));
+    for (const [vdiRef, disk] of disks) await stay(this.#takeAwayDisk(vdiRef, disk));
     if (left.length > 0)
       throw new PhdError('TARGET_REFUSED', `not all that was begun could be taken away: ${left.join('; ')}`);
   }
@@ -165,11 +163,13 @@ export class XenImport {
     vdiRef: string,
     { uuid, name }: { uuid: string; name: string },
   ): Promise<string | null> {
-    const doing = `disk ${shownName(name)} (VDI ${uuid || 'unknown'}) stays`;
+    return await this.#destroy('VDI', vdiRef, `disk ${shownName(name)} (VDI ${uuid || 'unknown'}) stays`);
+  }
+
+  async #destroy(kind: 'VM' | 'VDI', one: string, doing: string): Promise<string | null> {
+    const options = { timeoutMs: CREATE_TIMEOUT_MS };
     try {
-      await this.#host.session.call('VDI.destroy', [vdiRef], nothing, doing, {
-        timeoutMs: CREATE_TIMEOUT_MS,
-      });
+      await this.#host.session.call(`${kind}.destroy`, [one], nothing, doing, options);
       return null;
     } catch (error) {
       // One that is gone already is what is wanted.
