@@ -97,7 +97,7 @@ it(
     await servers[0]?.stop();
     await go(one, [
       [['enter'], 'Is this the archive?'],
-      [['y'], 'another copy is taken'],
+      [['y'], /another copy\s+is taken/],
       [['enter'], /Which FULL for far.vmdk|Location to restore to/],
     ]);
   },
