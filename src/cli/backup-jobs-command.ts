@@ -135,9 +135,10 @@ async function runOne(
 
 function summaryOf({ job, vms, errors, warnings, removedRuns }: RunRecord): string {
   const failed = vms.filter(({ result }) => result === 'failed').length;
+  const warned = vms.filter(({ result }) => result === 'warnings').length;
   const bytes = vms.reduce((sum, { archiveBytes }) => sum + archiveBytes, 0);
   const removed = removedRuns === 0 ? '' : `, ${formatCount(removedRuns, 'old run')} removed`;
-  return `${job}: ${vms.length - failed} of ${formatCount(vms.length, 'VM')} backed up, ${formatBytes(bytes)}${removed}, ${formatCount(errors.length + failed, 'error')}, ${formatCount(warnings.length, 'warning')}`;
+  return `${job}: ${vms.length - failed} of ${formatCount(vms.length, 'VM')} backed up, ${formatBytes(bytes)}${removed}, ${formatCount(errors.length + failed, 'error')}, ${formatCount(warnings.length + warned, 'warning')}`;
 }
 
 /** The status of the worst that went wrong; an error that is no VM's is status 1. */

@@ -1,6 +1,6 @@
 /** Exports in XenServer's own forms: a VM as XVA, its disks as VHD or raw, its metadata, the database of the pool. */
 import { shownName } from '../../datastore/plain-name.ts';
-import { fromErrno, PhdError } from '../../errors.ts';
+import { PhdError } from '../../errors.ts';
 import { devicePosition, diskAt } from './kept-vm.ts';
 import { VhdStream } from './vhd-stream.ts';
 import type { XenHost } from './xen-host.ts';
@@ -46,15 +46,14 @@ export async function withExportable<Result>(
   for (const name of await snapshots.removeOwn(vmRef, vm, signal))
     onWarning(`${shownName(vm)}: snapshot ${name}, left there by what was broken off, was removed`);
   if (record.power_state === 'Halted') return await work(vmRef);
-  const doing = `cannot export ${shownName(vm)}`;
+  let isUncertain = true;
   try {
     const made = await snapshots.create(vmRef, vm, false, onWarning);
+    isUncertain = false;
     await snapshots.showAs(made, vm);
     return await work(made);
   } finally {
-    await snapshots.removeOwn(vmRef, vm).catch((error: unknown) => {
-      onWarning(`${fromErrno(error, doing).message}: a snapshot of ${shownName(vm)} may still stand`);
-    });
+    await snapshots.release(vmRef, vm, { isUncertain }).catch((error: Error) => onWarning(error.message));
   }
 }
 

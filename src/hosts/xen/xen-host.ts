@@ -1,5 +1,4 @@
 /** A pool of XenServer or XCP-ng: its VMs, and one of them held still by a snapshot of ours. Reached by XenAPI over HTTPS alone. */
-import { setTimeout as pause } from 'node:timers/promises';
 import { shownName } from '../../datastore/plain-name.ts';
 import type { SourceVm } from '../../datastore/source-vm.ts';
 import { fromErrno, PhdError, throwIfAborted } from '../../errors.ts';
@@ -26,8 +25,6 @@ import { XenSnapshots } from './xen-snapshot.ts';
 import { XEN_WAITS, XenTransfers, type XenWaits } from './xen-transfer.ts';
 import { listXenVms, xenVmNow } from './xen-vms.ts';
 
-/** Pauses before a dead line is tried again: a switch that restarts must not leave a snapshot there. */
-const RELEASE_PAUSES_MS = [0, 2_000, 10_000, 30_000];
 /** A database may take long to write what it holds. */
 const HOOK_TIMEOUT_MS = 10 * 60_000;
 
@@ -113,28 +110,10 @@ class Freeze {
     for (const disk of this.#disks.splice(0)) await disk.close();
     await this.#scratch?.remove();
     this.#scratch = null;
-    const { snapshots, session, config } = this.#host;
     const vm = this.#record.name_label;
-    for (const pauseMs of [...RELEASE_PAUSES_MS, null]) {
-      try {
-        if (this.#isUncertain) await snapshots.idle(this.#vmRef, vm);
-        await snapshots.removeOwn(this.#vmRef, vm);
-        this.#isReleased = true;
-        session.log(`${vm}: no snapshot of ours is there`);
-        return;
-      } catch (error) {
-        const failure = fromErrno(error, vm);
-        if (failure.code === 'TARGET_UNREACHABLE' && pauseMs !== null) {
-          await pause(pauseMs);
-          continue;
-        }
-        throw new PhdError(
-          failure.code,
-          `${failure.message}: a snapshot of ${shownName(vm)} may still stand: the next backup of it removes it, phd host check ${config.name} shows it`,
-          { cause: failure },
-        );
-      }
-    }
+    await this.#host.snapshots.release(this.#vmRef, vm, { isUncertain: this.#isUncertain });
+    this.#isReleased = true;
+    this.#host.session.log(`${vm}: no snapshot of ours is there`);
   }
 
   /** What a backup that was broken off has left. */

@@ -18,6 +18,8 @@ export interface XenRequest {
   body?: Buffer | string;
   /** Until the answer begins, and between two parts of it. */
   silenceMs: number;
+  /** What for, for messages: "cannot list its VMs". */
+  doing?: string;
   signal?: AbortSignal;
 }
 
@@ -47,10 +49,10 @@ export function memberName(config: HostConfig, address: string): string {
 export async function sendRequest(
   config: HostConfig,
   address: string,
-  { method, path, headers = {}, body, silenceMs, signal }: XenRequest,
+  { method, path, headers = {}, body, silenceMs, doing, signal }: XenRequest,
 ): Promise<XenExchange> {
-  const socket = await openTls(config, address, signal);
-  const what = memberName(config, address);
+  const what = `${memberName(config, address)}${doing === undefined ? '' : `: ${doing}`}`;
+  const socket = await openTls(config, address, what, signal);
   let failure: PhdError | null = null;
   const length = body === undefined ? {} : { 'content-length': Buffer.byteLength(body) };
   const request = http.request({
@@ -83,7 +85,9 @@ export async function sendRequest(
   const answer = new Promise<http.IncomingMessage>((resolve, reject) => {
     request.once('response', resolve);
     request.on('error', (error) => {
-      failure ??= new PhdError('TARGET_UNREACHABLE', `${what}: ${error.message}`, { cause: error });
+      const isCut = error.message === 'socket hang up' || (error as NodeJS.ErrnoException).code === 'EPIPE';
+      const words = isCut ? 'the connection was cut' : error.message;
+      failure ??= new PhdError('TARGET_UNREACHABLE', `${what}: ${words}`, { cause: error });
       reject(failure);
     });
   });
@@ -94,9 +98,13 @@ export async function sendRequest(
   return { request, answer, fail, setSilence, failure: () => failure };
 }
 
-async function openTls(config: HostConfig, address: string, signal?: AbortSignal): Promise<tls.TLSSocket> {
+async function openTls(
+  config: HostConfig,
+  address: string,
+  what: string,
+  signal?: AbortSignal,
+): Promise<tls.TLSSocket> {
   throwIfAborted(signal);
-  const what = memberName(config, address);
   const pins = [...(config.tlsPin === null ? [] : [config.tlsPin]), ...config.memberTlsPins];
   const socket = tls.connect({ ...tlsOptions(config, address), port: config.port ?? XEN_PORT });
   let timer: NodeJS.Timeout | undefined;

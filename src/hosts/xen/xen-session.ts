@@ -62,7 +62,10 @@ export class XenSession {
   ): Promise<Result> {
     for (let isFirst = true; ; isFirst = false) {
       const login = await this.login(options.signal);
-      const answer = await this.#ask(login.address, method, [login.session, ...params], options);
+      const answer = await this.#ask(login.address, method, [login.session, ...params], {
+        ...options,
+        doing,
+      });
       if ('result' in answer) return this.#checked(schema, answer.result, method);
       const { code } = answer.failure;
       if (isFirst && (code === 'SESSION_INVALID' || code === 'HOST_IS_SLAVE')) {
@@ -136,7 +139,7 @@ export class XenSession {
     address: string,
     method: string,
     params: readonly unknown[],
-    { timeoutMs, signal }: CallOptions,
+    { timeoutMs, signal, doing }: CallOptions & { doing?: string },
   ): Promise<{ result: unknown } | { failure: XenFailure }> {
     const what = `${memberName(this.config, address)}: ${method}`;
     const { answer, fail, failure } = await sendRequest(this.config, address, {
@@ -145,6 +148,7 @@ export class XenSession {
       headers: { 'content-type': 'application/json', accept: 'application/json' },
       body: JSON.stringify({ jsonrpc: '2.0', method, params, id: ++this.#calls }),
       silenceMs: timeoutMs ?? this.config.timeoutMs,
+      ...(doing === undefined ? {} : { doing }),
       signal,
     });
     const response = await answer;

@@ -13,6 +13,8 @@ export const SNAPSHOT_MARK = 'phd-backup';
 const CREATE_TIMEOUT_MS = 20 * 60_000;
 const REMOVE_TIMEOUT_MS = 60 * 60_000;
 const IDLE_PAUSE_MS = 1_000;
+/** Pauses before a dead line is tried again: a switch that restarts must not leave a snapshot there. */
+const RELEASE_PAUSES_MS = [0, 2_000, 10_000, 30_000];
 
 export interface XenSnapshot {
   snapshotRef: string;
@@ -115,6 +117,32 @@ export class XenSnapshots {
     }
     if (first !== null) throw first;
     return removed;
+  }
+
+  /**
+   * Removes all of this home, over a new line if the old one is dead. `isUncertain`: one was asked for, and may still come. Throws
+   * what kept one there.
+   */
+  async release(vmRef: string, vm: string, { isUncertain }: { isUncertain: boolean }): Promise<void> {
+    for (const pauseMs of [...RELEASE_PAUSES_MS, null]) {
+      try {
+        if (isUncertain) await this.idle(vmRef, vm);
+        await this.removeOwn(vmRef, vm);
+        return;
+      } catch (error) {
+        const failure = fromErrno(error, vm);
+        if (failure.code === 'TARGET_UNREACHABLE' && pauseMs !== null) {
+          await pause(pauseMs);
+          continue;
+        }
+        const { name } = this.#session.config;
+        throw new PhdError(
+          failure.code,
+          `${failure.message}: a snapshot of ${shownName(vm)} may still stand: the next backup of it removes it, phd host check ${name} shows it`,
+          { cause: failure },
+        );
+      }
+    }
   }
 
   /** Its disks first: while one stands the snapshot stands, and is found again. */
