@@ -38,13 +38,16 @@ export async function openProgress(
   return lineView(streams.stderr, nowMs);
 }
 
-/** `Exchange.vmdk: 45 %, 2300 of 5120 MB, 14.0 MB/s (mean 13.1), elapsed 02:41, remaining 03:21` */
+/** `Exchange.vmdk: 45 %, 2300 of 5120 MB, 14.0 MB/s (mean 13.1), elapsed 02:41, remaining 03:21`; `web.xva: 2300 MB, ...`: no total. */
 export function progressLine(figures: ProgressFigures): string {
   const { bytes, totalBytes, bytesPerSecond, meanBytesPerSecond, elapsedSeconds, remainingSeconds } = figures;
   const remaining = remainingSeconds === null ? '' : `, remaining ${formatSeconds(remainingSeconds)}`;
+  const done =
+    totalBytes === 0 && bytes > 0
+      ? `${Math.floor(bytes / MB)} MB`
+      : `${Math.floor(figures.percent)} %, ${Math.floor(bytes / MB)} of ${Math.ceil(totalBytes / MB)} MB`;
   return (
-    `${escapeText(figures.label)}: ${Math.floor(figures.percent)} %, ${Math.floor(bytes / MB)} of ` +
-    `${Math.ceil(totalBytes / MB)} MB, ${(bytesPerSecond / MB).toFixed(1)} MB/s ` +
+    `${escapeText(figures.label)}: ${done}, ${(bytesPerSecond / MB).toFixed(1)} MB/s ` +
     `(mean ${(meanBytesPerSecond / MB).toFixed(1)}), elapsed ${formatSeconds(elapsedSeconds)}${remaining}`
   );
 }

@@ -6,8 +6,9 @@ export interface ProgressEvent {
   label: string;
   phase: string;
   bytes: number;
+  /** 0 while there are bytes: how many there will be is not known. */
   totalBytes: number;
-  /** 0 .. 100 */
+  /** 0 .. 100; 0 while the total is not known. */
   percent: number;
   /** Over the last seconds. */
   bytesPerSecond: number;
@@ -76,12 +77,12 @@ export class Progress {
     this.#emittedMs = nowMs;
     this.#samples.push({ atMs: nowMs, bytes: this.#bytes });
     while (this.#samples.length > 2 && this.#isOld(nowMs)) this.#samples.shift();
-    this.#emit(nowMs);
+    this.#emit(nowMs, false);
   }
 
   /** The last figures; always sent. */
   finish(): void {
-    this.#emit(this.#nowMs());
+    this.#emit(this.#nowMs(), true);
   }
 
   get bytes(): number {
@@ -99,13 +100,14 @@ export class Progress {
     return nowMs - first.atMs > WINDOW_MS && isWide;
   }
 
-  #emit(nowMs: number): void {
+  #emit(nowMs: number, isEnd: boolean): void {
     if (!this.#onProgress) return;
     const elapsedMs = nowMs - this.#startMs;
     const first = this.#samples[0]!;
     const windowMs = nowMs - first.atMs;
     const rate = windowMs > 0 ? ((this.#bytes - first.bytes) * 1000) / windowMs : 0;
     const left = Math.max(0, this.#totalBytes - this.#bytes);
+    const hasTotal = this.#totalBytes > 0 || this.#bytes === 0;
     const isKnown = elapsedMs > SETTLE_MS && rate > 0;
     this.#onProgress({
       event: 'progress',
@@ -113,16 +115,21 @@ export class Progress {
       phase: this.#phase,
       bytes: this.#bytes,
       totalBytes: this.#totalBytes,
-      percent: this.#totalBytes === 0 ? 100 : Math.min(100, (100 * this.#bytes) / this.#totalBytes),
+      percent: this.#percent(isEnd),
       bytesPerSecond: rate,
       meanBytesPerSecond: elapsedMs > 0 ? (this.#bytes * 1000) / elapsedMs : 0,
       elapsedSeconds: elapsedMs / 1000,
-      remainingSeconds: left === 0 ? 0 : isKnown ? left / rate : null,
+      remainingSeconds: left === 0 && (hasTotal || isEnd) ? 0 : isKnown && hasTotal ? left / rate : null,
       ...(this.#parts && {
         fullPercent: percentOf(this.#parts.full),
         deltaPercent: percentOf(this.#parts.delta),
       }),
     });
+  }
+
+  #percent(isEnd: boolean): number {
+    if (this.#totalBytes > 0) return Math.min(100, (100 * this.#bytes) / this.#totalBytes);
+    return this.#bytes > 0 && !isEnd ? 0 : 100;
   }
 }
 

@@ -69,6 +69,7 @@ describe('What of a pool is ours', () => {
     const file = tale.path('web.xva');
     const run = await tale.phd(['host', 'export', `pool/${web.uuid}`, '--as', 'xva', '--to', file]);
     expect(run.status, run.stderr).toBe(0);
+    expect(run.stderr).toMatch(/^web\.xva \(export\): \d+ MB, /m);
     const metadata = execFileSync('tar', ['-xOf', file, 'ova.xml']).toString();
     const mark = /"phd-backup":("[^"]*")/.exec(metadata)?.[1] ?? '""';
     const imported = await tale.phd(['host', 'import', 'pool', file, '--json']);
