@@ -8,6 +8,8 @@ export interface ConsoleState {
   targetCount: number | null;
   /** How many filters are on. */
   filter: string | null;
+  /** Why the state cannot be read, as long as that lasts. */
+  fault: string | null;
 }
 
 export const UNKNOWN_STATE: ConsoleState = {
@@ -16,6 +18,7 @@ export const UNKNOWN_STATE: ConsoleState = {
   locks: null,
   targetCount: null,
   filter: null,
+  fault: null,
 };
 
 /** `idle`, `running 2, waiting 1`, `last run had 3 errors` */

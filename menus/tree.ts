@@ -365,7 +365,7 @@ export const FIRST_MENU: Menu = {
       key: 'd',
       id: 'demo',
       label: 'Open the demo farm',
-      help: 'three small VMs in a temporary folder are backed up and restored; about ten seconds',
+      help: 'three small VMs in a temporary folder are backed up and restored; less than a minute',
     },
     { key: 'l', id: 'later', label: 'Later: to the main menu', help: 'nothing is written' },
   ],

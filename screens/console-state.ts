@@ -14,5 +14,6 @@ export function readState(queue: Queue, before: ConsoleState): ConsoleState {
     daemon: !isRunning ? 'not running' : queue.db.daemon()?.stopRequest ? 'stopping' : 'running',
     jobs: { waiting, running, failedUnseen: queue.db.unseenFailures() },
     locks: queue.db.locks().map(lockText),
+    fault: null,
   };
 }

@@ -20,7 +20,6 @@ export class Desk {
   filter: ListFilter = {};
   #queue: Queue | undefined;
   #context: Promise<EngineContext> | undefined;
-  #fault: string | undefined;
 
   constructor(env: NodeJS.ProcessEnv, look: Look) {
     this.env = env;
@@ -67,12 +66,11 @@ export class Desk {
       const { readState } = await import('./console-state.ts');
       const before = JSON.stringify(this.state);
       this.state = readState(queue, this.state);
-      this.#fault = undefined;
       return JSON.stringify(this.state) !== before;
     } catch (error) {
       const { message } = fromErrno(error, 'the queue cannot be read');
-      const isNew = message !== this.#fault;
-      this.#fault = message;
+      const isNew = message !== this.state.fault;
+      this.state = { ...this.state, jobs: null, daemon: null, locks: null, fault: message };
       if (isNew) this.dialogue.notice(message, 'bad');
       return isNew;
     }

@@ -28,6 +28,8 @@ export async function firstStart(desk: Desk): Promise<void> {
 
 /** True when a target stands in the configuration. */
 async function setUp(desk: Desk): Promise<boolean> {
+  // A home that went away meanwhile would be made anew by halves.
+  (await desk.queue()).requirePresent();
   const answers = { ...NEW_TARGET };
   if (!(await askTarget(desk, answers, new Set()))) return false;
   await offerFolder(desk, answers);

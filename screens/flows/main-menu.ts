@@ -2,7 +2,7 @@
 import { MAIN_MENU } from '../../menus/tree.ts';
 import { fromErrno } from '../../src/errors.ts';
 import type { Desk } from '../desk.ts';
-import { EndOfInput, ToMainMenu } from '../dialogue.ts';
+import { EndOfInput, type Line, ToMainMenu } from '../dialogue.ts';
 
 type Flow = (desk: Desk) => Promise<void>;
 
@@ -29,7 +29,7 @@ export async function mainMenu(desk: Desk): Promise<void> {
         await runFlow(desk, async () => await guideIfNeeded(desk));
       }
       void desk.refreshState();
-      const chosen = await desk.dialogue.menu(MAIN_MENU, { at });
+      const chosen = await desk.dialogue.menu(MAIN_MENU, { at, lines: () => faultLines(desk) });
       if (chosen !== undefined && chosen !== 'quit') {
         at = chosen;
         await runFlow(desk, FLOWS[chosen] as () => Promise<Flow>);
@@ -39,6 +39,11 @@ export async function mainMenu(desk: Desk): Promise<void> {
       if (!(error instanceof ToMainMenu)) throw error;
     }
   }
+}
+
+/** What cannot be read is said for as long as that lasts, not until the next key. */
+function faultLines({ state }: Desk): Line[] {
+  return state.fault === null ? [] : [{ text: state.fault, mark: 'bad' }];
 }
 
 /** The guide of the first start, loaded only where no target is configured. */

@@ -66,7 +66,7 @@ export function registerBackup(program: Command, cli: Cli): void {
     .option('--encrypt', 'encrypt with the configured passphrases (default: backup.encrypt, which is false)')
     .option('--no-encrypt', 'do not encrypt, whatever is configured')
     .option('--image <FILE...>', 'further raw images or devices to take as disks')
-    .option('--assume-off', 'back up although something has the disk open for writing')
+    .option('--assume-off', 'take the VM as off, although something has a disk open or that cannot be seen')
     .option('--job <NAME>', 'run this backup job of phd.yaml now: DELTAs, with --full FULLs')
     .option('--due', 'run the backup jobs that are due, as the daemon does')
     .option('--quiesce', 'ask the guests of hosts to flush their file systems first')

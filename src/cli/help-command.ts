@@ -6,7 +6,9 @@ import { nearNames } from '../model/near-names.ts';
 const FIRST_STEPS = `
 First steps:
   phd demo                                      see it work, in a temporary home
+  mkdir -p /srv/backups                         a target's folder is yours to make
   phd target add 1 --name local --transport vmfs --path /srv/backups
+  phd config set datastores '[ /srv/vms ]'      where VMs live on this host
   phd backup /srv/vms/database                  a FULL first, then DELTAs
   phd list                                      what there is
   phd restore --vm database --to /srv/restored  the newest complete run

@@ -1,11 +1,11 @@
 /** `phd list`: archives in the index, with every filter. */
 import type { Command } from 'commander';
 import type { EngineContext } from '../engine/context.ts';
-import { formatAge, formatBytes, formatCount } from '../engine/display-text.ts';
+import { formatAge, formatCount } from '../engine/display-text.ts';
 import { GPG_MASTER_OFFSET } from '../engine/gpg-offset.ts';
 import type { ListedRow, ListFilter } from '../engine/list-archives.ts';
 import { type Cli, parseChoice, parseWhole } from './cli.ts';
-import { printTable } from './table.ts';
+import { listTable } from './list-table.ts';
 
 /** Rows of one read, and of one table: its columns are as wide as these rows need. */
 const PAGE_ROWS = 1000;
@@ -68,7 +68,7 @@ export function registerList(program: Command, cli: Cli): void {
             ...(cursor ? { after: cursor } : {}),
           });
           if (options.json) for (const row of rows) cli.printJson(jsonOf(row));
-          else if (rows.length > 0) for (const line of tableOf(rows)) cli.print(line);
+          else if (rows.length > 0) for (const line of listTable(rows)) cli.print(line);
           after = rows.at(-1);
           if (after !== undefined) isEmpty = false;
           if (rows.length < PAGE_ROWS || cli.signal.aborted) break;
@@ -96,45 +96,6 @@ function filterOf(
         : parseWhole(options.target, '--target', 1, 9999),
     mode: parseChoice(options.mode, '--mode', ['all', 'full', 'delta']),
   };
-}
-
-function tableOf(rows: readonly ListedRow[]): string[] {
-  const hostsOfName = new Map<string, Set<string>>();
-  for (const row of rows) hostsOfName.set(row.vm, (hostsOfName.get(row.vm) ?? new Set()).add(row.uuid));
-  return printTable(
-    [
-      { title: 'DATE' },
-      { title: 'TYPE' },
-      { title: 'VM' },
-      { title: 'SCSI' },
-      { title: 'DISK' },
-      { title: 'SIZE', align: 'right' },
-      { title: 'STATE' },
-      { title: 'ARCHIVE' },
-    ],
-    rows.map((row) => [
-      row.stamp.replace('T', ' '),
-      `${row.kind === 'full' ? `FULL ${row.codec}` : row.stamp === row.fullStamp ? 'DELTA empty' : 'DELTA'}${row.encrypted ? ' gpg' : ''}`,
-      (hostsOfName.get(row.vm)?.size ?? 0) > 1 ? `${row.vm} (${vmMark(row)})` : row.vm,
-      row.scsiId,
-      row.disk,
-      formatBytes(row.sizeBytes),
-      stateOf(row),
-      `${row.targetNumber}:${row.folder}/${row.file}`,
-    ]),
-  );
-}
-
-/** Tells two VMs of one name apart: host, where it is known, and the last four digits of the UUID. */
-function vmMark(row: ListedRow): string {
-  const digits = row.uuid.slice(-4) || 'no UUID';
-  return row.header?.host ? `${row.header.host} ${digits}` : digits;
-}
-
-function stateOf(row: ListedRow): string {
-  const verified =
-    row.verifyResult === null ? null : `${row.verifyResult} ${row.verifiedAt?.slice(0, 10) ?? ''}`;
-  return [row.state, row.isHeld ? 'held' : null, verified].filter((word) => word !== null).join(', ') || '-';
 }
 
 /** Keys as the README lists them; null where no header was read, nothing is amiss, or the key does not apply. */

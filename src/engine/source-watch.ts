@@ -12,6 +12,10 @@ import type { DiskMap } from './map-file.ts';
 /** Share of the blocks read again at the end, and the least number. */
 const REREAD_SHARE = 0.01;
 const REREAD_LEAST = 16;
+/** What a backup can say of users it cannot see. */
+const WHAT_FOLLOWS =
+  ': if it writes to a disk while that is read, only the times of the disk and a sample read twice would show it; ' +
+  '--assume-off takes the VM as off';
 /** How often it is looked who has the disk open. */
 const LOOK_EVERY_MS = 5000;
 
@@ -45,7 +49,8 @@ export class SourceWatch {
   ): Promise<SourceWatch> {
     const before = await sourceFingerprint(source.flatPath);
     const watch = new SourceWatch(source.disk, source.flatPath, source.paths, before, source.assumeOff);
-    for (const unknown of await watch.#look()) onUnknown(unknown);
+    const unknown = await watch.#look();
+    if (!source.assumeOff) for (const line of unknown) onUnknown(`${line}${WHAT_FOLLOWS}`);
     if (watch.#inUse) throw watch.#inUse;
     watch.#timer = setInterval(() => void watch.#look(), LOOK_EVERY_MS);
     watch.#timer.unref();

@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { closeAll, MAIN, open } from '../support/console-pty.ts';
@@ -65,6 +65,21 @@ describe('the first start', () => {
     expect(stdout).toContain(`target 4 cellar: vmfs ${folder}`);
     expect(config()).toMatch(/number: 4\n[\s\S]*codec: zstd/);
     expect(config()).not.toContain('mine');
+  });
+
+  it('sets nothing up in a home that went away meanwhile', async () => {
+    const one = new PlainProcess(home.env);
+    try {
+      await one.sees('help> ');
+      rmSync(path.join(home.root, 'state', 'jobs.db'));
+      await one.answer('help> ', 's');
+      await one.sees('That did not work');
+      await one.sees('jobs.db was removed or replaced: start phd again');
+      await one.sees('Main menu');
+      expect(existsSync(path.join(home.root, 'phd.yaml'))).toBe(false);
+    } finally {
+      one.kill();
+    }
   });
 
   it('makes a folder, a commented phd.yaml, a datastore and passphrases, and proves the target', async () => {

@@ -308,6 +308,16 @@ describe('Background status', () => {
       await console_.waitFor('jobs.db was removed or replaced');
       console_.press('escape');
       await console_.waitFor('Background status');
+      console_.press('a');
+      await console_.waitFor(/Status: \.\.\./);
+      console_.press('?');
+      await console_.waitFor('Down J');
+      console_.press('escape');
+      await console_.waitFor(
+        (screen) =>
+          screen.some((row) => row.includes('jobs.db was removed or replaced')) &&
+          screen.some((row) => /Daemon: \.\.\./.test(row)),
+      );
     } finally {
       renameSync(`${file}.away`, file);
     }
