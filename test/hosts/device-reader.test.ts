@@ -310,6 +310,12 @@ describe('What a machine tells', () => {
     );
   });
 
+  it('is parsed in time that grows with its length alone', () => {
+    const most = 4 * 1024 * 1024;
+    const text = `@size 2048\n${'@mount\n'.repeat((most - 11) / 7)}`;
+    expect(parseFacts('/dev/sda', 'box', text)).toMatchObject({ sizeBytes: 1_048_576, uses: [] });
+  });
+
   it('names every use of the device and of its partitions', () => {
     const text = [
       '@real /dev/sda',

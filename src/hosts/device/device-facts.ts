@@ -106,7 +106,10 @@ export function parseFacts(path: string, machine: string, text: string, failure 
   const said = new Map<string, string[]>();
   for (const line of text.split('\n')) {
     const [, key, value = ''] = /^@([a-z]+)(?: (.*))?$/s.exec(line) ?? [];
-    if (key !== undefined) said.set(key, [...(said.get(key) ?? []), value.trim()]);
+    if (key === undefined) continue;
+    const values = said.get(key);
+    if (values === undefined) said.set(key, [value.trim()]);
+    else values.push(value.trim());
   }
   const first = (key: string): string | null => said.get(key)?.find((value) => value !== '') ?? null;
   const place = `${path} on ${machine}`;

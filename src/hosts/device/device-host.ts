@@ -159,7 +159,7 @@ export class DeviceHost implements Host {
             `${path}: a VM has at most ${MOST_DISKS} disks: make two hosts of it`,
           );
         const looked = await this.#look(path, signal);
-        if (config.host === null) await addOpeners(looked.facts, onWarning);
+        if (config.host === null) await addOpeners(looked.facts, assumeOff, onWarning);
         requireAtRest(looked.facts, this.#machine, assumeOff, onWarning);
         if (looked.facts.hasher === null)
           onWarning(
@@ -276,10 +276,19 @@ export function scsiIdOf(at: number): string {
 }
 
 /** Programs here that have the device open for writing; on another machine only the kernel's own uses are seen. */
-async function addOpeners(facts: DeviceFacts, onWarning: (message: string) => void): Promise<void> {
+async function addOpeners(
+  facts: DeviceFacts,
+  assumeOff: boolean,
+  onWarning: (message: string) => void,
+): Promise<void> {
   if (facts.uses.length > 0) return;
   const { inUse, unknown } = await checkInUse([facts.realPath]);
-  for (const line of unknown) onWarning(line);
+  const whatFollows =
+    facts.hasher === null
+      ? 'if it writes to the device meanwhile, nothing here would show it'
+      : 'if it writes to the device meanwhile, the checksums differ and the backup fails';
+  if (!assumeOff)
+    for (const line of unknown) onWarning(`${line}: ${whatFollows}; --assume-off takes it as at rest`);
   for (const { path, how, by, isReadOnly } of inUse)
     if (!isReadOnly) facts.uses.push(`${path} is ${how} by ${by}`);
 }

@@ -101,7 +101,10 @@ export async function readEsxStorage(shell: EsxShell, signal?: AbortSignal): Pro
   const on = new Map<string, string[]>();
   for (const row of parseTable(extents)) {
     const uuid = row['VMFS UUID'] ?? '';
-    on.set(uuid, [...(on.get(uuid) ?? []), `${row['Device Name']}:${row.Partition}`]);
+    const extent = `${row['Device Name']}:${row.Partition}`;
+    const extentsOf = on.get(uuid);
+    if (extentsOf === undefined) on.set(uuid, [extent]);
+    else extentsOf.push(extent);
   }
   return {
     volumes: parseTable(filesystems).map((row) => ({
