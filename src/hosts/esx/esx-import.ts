@@ -122,7 +122,7 @@ export class EsxImport {
     this.#isRegistering = true;
     try {
       const said = (await shell.output(`vim-cmd solo/registervm ${vmx}`, doing)).toString('utf8');
-      const id = /^\s*(\d+)\s*$/m.exec(said)?.[1] ?? (await registeredId(this.#host, this.folder));
+      const id = /^[ \t]*(\d+)[ \t\r]*$/m.exec(said)?.[1] ?? (await registeredId(this.#host, this.folder));
       if (id !== null) return id;
       throw new PhdError('TARGET_LIED', `host ${config.name}: ${doing}: it gave no id`);
     } catch (error) {

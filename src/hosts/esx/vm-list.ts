@@ -102,7 +102,7 @@ interface Facts {
 function factsOf(text: string, mark: string): Map<string, Facts> {
   const [running = '', ...parts] = text.split(new RegExp(`^${mark} `, 'm'));
   const runningPaths = new Set(
-    [...running.matchAll(/^\s+Config File: (.+)$/gm)].map(([, file]) => file?.trim()),
+    [...running.matchAll(/^[ \t]+Config File: (.+)$/gm)].map(([, file]) => file?.trim()),
   );
   const isTold = parts.some((part) => part.startsWith('told'));
   const powers = new Map<string, PowerState>();
@@ -114,8 +114,8 @@ function factsOf(text: string, mark: string): Map<string, Facts> {
   for (const part of parts) {
     const [, id, realPath = ''] = /^vm (\d+) (.*)$/m.exec(part) ?? [];
     if (id === undefined) continue;
-    const uuid = vmxUuid(/^\s*uuid\.bios\s*=\s*"([^"]*)"/im.exec(part)?.[1]);
-    const isSuspended = /^\s*checkpoint\.vmstate\s*=\s*"[^"]+"/im.test(part);
+    const uuid = vmxUuid(/^[ \t]*uuid\.bios[ \t]*=[ \t]*"([^"]*)"/im.exec(part)?.[1]);
+    const isSuspended = /^[ \t]*checkpoint\.vmstate[ \t]*=[ \t]*"[^"]+"/im.test(part);
     const power = isTold
       ? runningPaths.has(realPath)
         ? 'on'
