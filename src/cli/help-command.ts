@@ -6,7 +6,7 @@ import { nearNames } from '../model/near-names.ts';
 const FIRST_STEPS = `
 First steps:
   phd demo                                      see it work, in a temporary home
-  mkdir -p /srv/backups                         a target's folder is yours to make
+  mkdir -p /srv/backups                         make a target's folder yourself
   phd target add 1 --name local --transport vmfs --path /srv/backups
   phd config set datastores '[ /srv/vms ]'      where VMs live on this host
   phd backup /srv/vms/database                  a FULL first, then DELTAs

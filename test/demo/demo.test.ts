@@ -56,7 +56,8 @@ describe('phd demo', () => {
       ];
       for (const step of [...steps, ...more])
         expect(out).toMatch(new RegExp(`^${step} .* \\d+\\.\\d\\d$`, 'm'));
-      expect(out.match(/^[12]:\S+\.phd +\d/gm)).toHaveLength(12);
+      expect(out.match(/^20\S+ \d\d:\d\d .* [12]:\S+\.phd$/gm)).toHaveLength(12);
+      expect(out).toContain('a second run within a minute bears the next free one');
       expect(out.match(/^database(_1)?\.vmdk, .*SHA-256 [0-9a-f]{64} before and after/gm)).toHaveLength(2);
       expect(out.trimEnd().split('\n').at(-1)).toMatch(/^PROVED: /);
       expect(readdirSync(scratch)).toEqual([]);
