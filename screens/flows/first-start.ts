@@ -1,9 +1,11 @@
 /** Without a configuration: a short guide makes one, or opens the demo. */
+
 import { spawn } from 'node:child_process';
-import { mkdirSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { FIRST_MENU, FIRST_TEST_MENU } from '../../menus/tree.ts';
 import { findConfiguration } from '../../src/engine/first-configuration.ts';
 import { fromErrno } from '../../src/errors.ts';
+import { makeFolderSync } from '../../src/make-folder.ts';
 import type { Desk } from '../desk.ts';
 import { askTwice } from './new-passphrase.ts';
 import { askTarget, NEW_TARGET, settingsOf, showTargetTest, type TargetAnswers } from './target-questions.ts';
@@ -92,7 +94,7 @@ async function offerFolder(desk: Desk, { transport, path }: TargetAnswers): Prom
   });
   if (!isWanted) return;
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeFolderSync(path);
   } catch (error) {
     throw fromErrno(error, `cannot make ${path}`);
   }

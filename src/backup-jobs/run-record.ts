@@ -1,9 +1,11 @@
 /** What runs of backup jobs leave behind: when each was last run, and what came of it, a JSON line each. */
-import { appendFileSync, mkdirSync, readFileSync, renameSync, statSync } from 'node:fs';
+
+import { appendFileSync, readFileSync, renameSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { writeClosedFile } from '../engine/configuration.ts';
 import { fromErrno } from '../errors.ts';
+import { makeFolderSync } from '../make-folder.ts';
 import type { Places } from '../model/config.ts';
 import type { ProcessIdentity } from '../model/job.ts';
 
@@ -68,7 +70,7 @@ const MAX_RECORDS_BYTES = 8 * 1024 * 1024;
 function folderOf(places: Places): string {
   const folder = path.join(places.stateDir, 'backup-jobs');
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolderSync(folder);
   } catch (error) {
     throw fromErrno(error, `cannot make ${folder}`);
   }

@@ -1,8 +1,10 @@
 /** Where the program keeps its things: configuration, state, logs. Folders 0700; state never on NFS or SMB. */
-import { chmod, mkdir, stat, statfs } from 'node:fs/promises';
+
+import { chmod, stat, statfs } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { fromErrno, PhdError } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import type { Places } from '../model/config.ts';
 
 /** `f_type` of file systems on which SQLite's WAL is not safe (statfs(2)). */
@@ -46,7 +48,7 @@ export function networkFileSystem(type: number): string | undefined {
 export async function preparePlaces(places: Places): Promise<void> {
   for (const folder of [places.configDir, places.stateDir, places.logDir]) {
     try {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await makeFolder(folder);
     } catch (error) {
       throw fromErrno(error, `cannot make folder ${folder}`);
     }

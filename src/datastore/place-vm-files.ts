@@ -1,7 +1,8 @@
 /** Puts VMX, NVRAM and logs of an archive into a folder. Names come from the archive and are hostile. */
-import { mkdir } from 'node:fs/promises';
+
 import { join } from 'node:path';
 import { fromErrno, PhdError } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import { writeNewFile } from './durable-file.ts';
 import { isPlainName, shownName } from './plain-name.ts';
 import type { VmFile } from './vm-files.ts';
@@ -52,7 +53,7 @@ export async function placeVmFiles(
 ): Promise<PlacedFiles> {
   const placed: PlacedFiles = { written: [], failed: [], changes: [] };
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeFolder(folder);
   } catch (error) {
     throw fromErrno(error, `cannot make the folder ${folder}`);
   }

@@ -1,4 +1,5 @@
 /** Backs up one disk: decides FULL or DELTA, writes, reads back, proves the source did not change, then names it. */
+
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -11,6 +12,7 @@ import { type OpenDisk, scanRegions } from '../blocks/scan-disk.ts';
 import { encryptStream } from '../crypt/message.ts';
 import type { SourceDisk } from '../datastore/source-vm.ts';
 import { fromErrno, PhdError } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import type { Codec, Stamp } from '../model/archive.ts';
 import type { DiskAccount } from '../model/disk-reader.ts';
 import type { Storage, WriteResult } from '../storage/storage.ts';
@@ -443,7 +445,7 @@ function deltaBasics(run: RunFacts, disk: OpenDisk, source: SourceDisk, account:
 
 async function newMapPath(ctx: EngineContext, fullId: string): Promise<string> {
   const folder = mapsFolder(ctx);
-  await fs.promises.mkdir(folder, { recursive: true, mode: 0o700 }).catch((error) => {
+  await makeFolder(folder).catch((error) => {
     throw fromErrno(error, `cannot make ${folder}`);
   });
   return path.join(folder, `${fullId}.map`);

@@ -1,4 +1,5 @@
 /** The FULL a DELTA can be made against, and its map: kept locally, else fetched from the target. */
+
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { FullRecord } from '../../db/jobs-db.ts';
@@ -6,6 +7,7 @@ import { decodeEndRecord } from '../archive/map.ts';
 import { listedName } from '../archive/names.ts';
 import type { SourceDisk } from '../datastore/source-vm.ts';
 import { PhdError } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { EngineContext } from './context.ts';
 import { openDelta, readMapPart } from './delta-reader.ts';
@@ -154,7 +156,7 @@ async function fetchMap(
   full: FullRecord,
 ): Promise<{ fullId: string; map: DiskMap }> {
   const folder = mapsFolder(ctx);
-  await fs.mkdir(folder, { recursive: true, mode: 0o700 });
+  await makeFolder(folder);
   const place = { storage: query.storage, folder: full.folder, file: full.file, sizeBytes: full.fullBytes };
   const save = async (
     fullId: string,

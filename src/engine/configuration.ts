@@ -1,5 +1,6 @@
 /** Changes to the configuration, as the command line and the console make them: targets, keys, passphrases. */
-import { link, mkdir, stat } from 'node:fs/promises';
+
+import { link, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { parseDocument, YAMLMap, YAMLSeq } from 'yaml';
 import {
@@ -21,6 +22,7 @@ import { noSuchTarget } from '../config/named-target.ts';
 import { choosePlaces, preparePlaces } from '../config/places.ts';
 import { readPrivateKey, readSecret } from '../config/secrets.ts';
 import { fromErrno, PhdError } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import type {
   Config,
   ConsoleSettings,
@@ -169,7 +171,7 @@ export async function beginConfiguration(
 /** Keeps a secret of a target or host in a file of its own (0600); returns its name as phd.yaml gives it. Throws IO. */
 export async function keepSecret(places: Places, file: string, secret: string): Promise<string> {
   const name = path.join('secrets', file);
-  await mkdir(path.join(places.configDir, 'secrets'), { recursive: true, mode: 0o700 });
+  await makeFolder(path.join(places.configDir, 'secrets'));
   await writeClosedFile(path.join(places.configDir, name), `${secret}\n`);
   return name;
 }
@@ -218,7 +220,7 @@ export async function setPassphrase(
     );
   }
   const file = source?.path ?? path.join(places.configDir, 'secrets', kind);
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+  await makeFolder(path.dirname(file));
   const former = await keepFormer(file);
   if (former !== null) {
     await editConfig(configFileOf(places), (document) => {

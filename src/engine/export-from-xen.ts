@@ -1,11 +1,13 @@
 /** Exports of XenServer's own forms into files: proved as they come, read back, and only then given their name. */
+
 import { createHash } from 'node:crypto';
-import { type FileHandle, mkdir, realpath, rm, stat } from 'node:fs/promises';
+import { type FileHandle, realpath, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { createNewFile, partOf, removeParts, renameDurably } from '../datastore/durable-file.ts';
 import { fromErrno, PhdError } from '../errors.ts';
 import type { XenExport, XvaPacking } from '../hosts/xen/xen-export.ts';
 import type { XenHost } from '../hosts/xen/xen-host.ts';
+import { makeFolder } from '../make-folder.ts';
 import type { OperationHooks } from './backup.ts';
 import { chooseVm } from './backup-host.ts';
 import type { EngineContext } from './context.ts';
@@ -115,7 +117,7 @@ async function saveClaimed(
 ): Promise<ExportedFile> {
   await requireFree(file);
   const folder = path.dirname(path.resolve(file));
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder, 0o777);
   const claim = claimExportFile(ctx.places.stateDir, path.join(await realpath(folder), path.basename(file)));
   try {
     await removeParts(file);

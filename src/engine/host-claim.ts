@@ -1,10 +1,11 @@
 /** What one process of this home holds on a host at a time: a second would take what the first has begun for left over. */
+
 import { createHash } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { ExclusiveLock } from '../../db/exclusive-lock.ts';
 import { fromErrno, PhdError } from '../errors.ts';
 import type { HostVm } from '../hosts/host.ts';
+import { makeFolderSync } from '../make-folder.ts';
 import { escapeText } from './display-text.ts';
 
 /**
@@ -33,7 +34,7 @@ export function claimExportFile(stateDir: string, file: string): ExclusiveLock {
 function claim(stateDir: string, what: string, words: string): ExclusiveLock {
   const folder = path.join(stateDir, 'runs');
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolderSync(folder);
   } catch (error) {
     throw fromErrno(error, `cannot make ${folder}`);
   }

@@ -2,6 +2,7 @@
  * The disk a restore writes: a `.part` or a clone of the disk that gets its name at the end, or (device) the disk itself
  * with its first block kept back until everything else is proved and synced.
  */
+
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import fs from 'node:fs/promises';
@@ -20,6 +21,7 @@ import { isPlainName } from '../datastore/plain-name.ts';
 import { snapshotsOf } from '../datastore/snapshots.ts';
 import { besidePathOf, recordPathOf } from '../datastore/unfinished-disk.ts';
 import { fromErrno, PhdError } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 
 export interface GoalRequest {
   folder: string;
@@ -178,8 +180,7 @@ const NEW_FILE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL |
 
 async function makeFolderDurably(goal: GoalDisk): Promise<void> {
   if (goal.folderExists) return;
-  // The recursive call may hide a read-only file system behind ENOENT: the plain one tells the reason.
-  await fs.mkdir(goal.folder, { recursive: true, mode: 0o700 }).catch(() => fs.mkdir(goal.folder, 0o700));
+  await makeFolder(goal.folder);
   await syncFolder(path.dirname(goal.folder));
 }
 

@@ -1,11 +1,13 @@
 /** Restore plans over several VMs, kept as files a person can read: `plans/NAME.yaml` beside phd.yaml. */
+
 import { constants } from 'node:fs';
-import { mkdir, open, readdir, rm } from 'node:fs/promises';
+import { open, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { Document, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { writeClosedFile } from '../config/edit-config.ts';
 import { fromErrno, PhdError } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import type { Places } from '../model/config.ts';
 import { lastStampOf } from './list-archives.ts';
 
@@ -112,7 +114,7 @@ export async function savePlan(places: Places, name: string, plan: RestorePlan):
     throw new PhdError('USAGE', `this plan cannot be saved: ${issue?.path.join('.')}: ${issue?.message}`);
   }
   try {
-    await mkdir(folderOf(places), { recursive: true, mode: 0o700 });
+    await makeFolder(folderOf(places));
   } catch (error) {
     throw fromErrno(error, `cannot make ${folderOf(places)}`);
   }

@@ -2,11 +2,13 @@
  * One backup of a VM on a target at a time, and the `.part` files it has there: what a run that was killed left is
  * removed by the next one.
  */
+
 import fs from 'node:fs';
 import path from 'node:path';
 import { ExclusiveLock } from '../../db/exclusive-lock.ts';
 import { isPartOfArchive } from '../archive/names.ts';
 import { fromErrno, PhdError } from '../errors.ts';
+import { makeFolderSync } from '../make-folder.ts';
 import type { Storage } from '../storage/storage.ts';
 
 export class RunClaim {
@@ -27,7 +29,7 @@ export class RunClaim {
     const folder = path.join(stateDir, 'runs');
     const name = path.join(folder, `${vm.uuid}-${storage.number}`);
     try {
-      fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+      makeFolderSync(folder);
     } catch (error) {
       throw fromErrno(error, `cannot make ${folder}`);
     }

@@ -1,8 +1,10 @@
 /** Temporary folders of operations, under the state folder; what dead processes left is swept at the next start. */
+
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { fromErrno } from '../errors.ts';
 import type { ScratchFolder } from '../hosts/open-host.ts';
+import { makeFolder } from '../make-folder.ts';
 
 export type Scratch = ScratchFolder;
 
@@ -10,7 +12,7 @@ export type Scratch = ScratchFolder;
 export async function openScratch(stateDir: string): Promise<Scratch> {
   const parent = path.join(stateDir, 'scratch');
   try {
-    await fs.mkdir(parent, { recursive: true, mode: 0o700 });
+    await makeFolder(parent);
     await sweep(parent);
     const folder = await fs.mkdtemp(path.join(parent, `${process.pid}-`));
     return {

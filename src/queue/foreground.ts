@@ -2,9 +2,11 @@
  * Work that runs in the foreground, without a job: each such process leaves a note in the state folder, so that a lock
  * can end it too. A note whose process is gone counts for nothing.
  */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+
+import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fromErrno, PhdError } from '../errors.ts';
+import { makeFolderSync } from '../make-folder.ts';
 import type { Places } from '../model/config.ts';
 import { JOB_KINDS, type JobKind, type ProcessIdentity } from '../model/job.ts';
 import { isAlive, ownIdentity, signalProcess, waitUntilGone } from './process-identity.ts';
@@ -23,7 +25,7 @@ export async function inForeground<T>(places: Places, kind: JobKind, work: () =>
   const folder = folderOf(places);
   const note = path.join(folder, `${process.pid}.json`);
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolderSync(folder);
     const content: ForegroundWork = { kind, process: ownIdentity() };
     writeFileSync(`${note}.part`, JSON.stringify(content), { mode: 0o600 });
     renameSync(`${note}.part`, note);

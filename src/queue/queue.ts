@@ -1,10 +1,12 @@
 /** What people and programs do with jobs: queue, look at, kill, retry, remove. The daemon starts them (daemon.ts). */
-import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+
+import { readdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { ExclusiveLock } from '../../db/exclusive-lock.ts';
 import { QueueDb } from '../../db/queue-db.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { fromErrno, PhdError } from '../errors.ts';
+import { makeFolderSync } from '../make-folder.ts';
 import type { JobSettings, Places } from '../model/config.ts';
 import type { Job, JobKind, JobState, Submitter } from '../model/job.ts';
 import { isAlive, signalProcess, waitUntilGone } from './process-identity.ts';
@@ -34,7 +36,7 @@ export class Queue {
     this.places = places;
     this.clock = clock;
     try {
-      mkdirSync(this.#logFolder, { recursive: true, mode: 0o700 });
+      makeFolderSync(this.#logFolder);
     } catch (error) {
       throw fromErrno(error, `cannot make folder ${this.#logFolder}`);
     }

@@ -2,11 +2,13 @@
  * The status log: lines `2026/11/26 22:00:00,vm-backup,HOST,begin|end,text` in local time, as scripts that read those of
  * NAUbackup expect them. A run's lines are written at once, so two writers never mix within a line.
  */
-import { mkdir, open } from 'node:fs/promises';
+
+import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { localStamp } from '../clock.ts';
 import { escapeText, formatBytes, formatCount } from '../engine/display-text.ts';
 import { fromErrno } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import { type RunReport, totalsOf, type VmReport } from './run-report.ts';
 
 export async function logBegin(
@@ -50,7 +52,7 @@ function lineOf(timeUtc: string, kind: string, host: string, what: 'begin' | 'en
 
 async function append(file: string, lines: readonly string[]): Promise<void> {
   try {
-    await mkdir(path.dirname(file), { recursive: true });
+    await makeFolder(path.dirname(file), 0o777);
     const handle = await open(file, 'a', 0o640);
     try {
       await handle.write(lines.join(''));

@@ -1,8 +1,10 @@
 /** known_hosts in OpenSSH's format (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT): who is known, changed, revoked. */
+
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
-import { mkdir, open, readFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fromErrno, PhdError } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 
 export interface KnownKey {
   /** `ssh-ed25519`, `ecdsa-sha2-nistp256`, ... */
@@ -72,7 +74,7 @@ export async function readKnownHosts(file: string | null): Promise<string> {
 /** Appends an accepted key, durable on return. */
 export async function appendKnownHost(file: string, host: string, port: number, key: Buffer): Promise<void> {
   try {
-    await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+    await makeFolder(path.dirname(file));
     const before = await readKnownHosts(file);
     const handle = await open(file, 'a', 0o600);
     try {

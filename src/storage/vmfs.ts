@@ -1,10 +1,10 @@
 /** A target in a local or mounted folder (VMFS, ext4, NFS, USB disk). */
+
 import { constants } from 'node:fs';
 import {
   type FileHandle,
   link,
   lstat,
-  mkdir,
   open,
   readdir,
   realpath,
@@ -15,6 +15,7 @@ import {
 } from 'node:fs/promises';
 import path from 'node:path';
 import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import type { TargetSettings } from '../model/target.ts';
 import { checkPath, isEntryName, joinPath, lastPart, parentPath, shownPath } from './remote-path.ts';
 import type { Listing, ReadRange, Storage, StorageEntry, WriteOptions, WriteResult } from './storage.ts';
@@ -199,8 +200,7 @@ export class VmfsStorage implements Storage {
     const local = joinPath(this.#root, name);
     try {
       await this.#refuseLinks(name);
-      // Node's recursive call may hide the reason (a read-only file system) behind ENOENT: the plain one tells it.
-      await mkdir(local, { recursive: true, mode: 0o700 }).catch(() => mkdir(local, 0o700));
+      await makeFolder(local);
       await this.#refuseLinks(name);
       await syncFolder(path.dirname(local));
     } catch (error) {
