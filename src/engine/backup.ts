@@ -36,6 +36,7 @@ import {
   runFolder,
   type VmArchives,
 } from './run-place.ts';
+import { reserveStamp } from './run-stamp.ts';
 import { openScratch } from './scratch.ts';
 import { SourceWatch } from './source-watch.ts';
 import { PROGRAM } from './version.ts';
@@ -288,7 +289,8 @@ async function runFacts(
   const codec = request.codec ?? ctx.config.backup.codec;
   const encrypt = request.encrypt ?? ctx.config.backup.encrypt;
   if (encrypt && codec === 'lzop') throw new PhdError('USAGE', 'an encrypted FULL is gzip or zstd, not lzop');
-  const stamp = chooseStamp(now, existing, stampsOfFulls(ctx, vm, storage));
+  const free = chooseStamp(now, existing, stampsOfFulls(ctx, vm, storage));
+  const stamp = reserveStamp(ctx.places.stateDir, vm.uuid, free, now);
   const runId = randomUUID();
   return {
     ctx,

@@ -92,10 +92,12 @@ async function nearestThere(
   onWarning: (message: string) => void,
 ): Promise<ArchiveRef> {
   const { uuid, stamp, disk, scsiId } = chosen;
+  const runId = chosen.header?.runId;
   const filter: ArchiveFilter = { uuid, disk, kind: 'delta', from: stamp, to: stamp };
   const others = ctx.index
     .listArchives(filter, { limit: 100 })
-    .filter((row) => row.scsiId === scsiId && row.complete && row.id !== chosen.id);
+    .filter((row) => row.scsiId === scsiId && row.complete && row.id !== chosen.id)
+    .filter(({ header }) => (header?.runId ?? runId) === (runId ?? header?.runId));
   const refOf = async (row: ArchiveRow): Promise<ArchiveRef> => {
     const { targetNumber, folder, file } = row;
     return { storage: await ctx.storage(targetNumber), folder, file };

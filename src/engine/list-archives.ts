@@ -227,16 +227,20 @@ async function completeRunAt(
   for (;;) {
     const rows = context.index.listArchives(filter, { limit: 10_000 });
     const whole = rows.filter((row) => row.kind === 'delta' && row.complete);
-    const deltas = nearestOfEachDisk(whole.filter((row) => !isForeign(row)));
-    const [first] = deltas;
+    const runs = rowsByRun(whole.filter((row) => !isForeign(row))).map(nearestOfEachDisk);
+    let first = runs[0]?.[0];
     if (first === undefined) return whole.length === 0 ? why : 'made by another program';
+    const lacking: string[] = [];
     try {
-      const runDisks = await disksOfRun(context, first, readHeader);
-      const present = new Set(deltas.map((row) => `${row.scsiId} ${row.disk}`));
-      const missing = runDisks.filter((disk) => !present.has(disk));
-      return missing.length === 0
-        ? { vm: first.vm, uuid: first.uuid, deltas }
-        : `disks missing: ${missing.join(', ')}`;
+      for (const deltas of runs) {
+        first = deltas[0] as ArchiveRow;
+        const runDisks = await disksOfRun(context, first, readHeader);
+        const present = new Set(deltas.map((row) => `${row.scsiId} ${row.disk}`));
+        const missing = runDisks.filter((disk) => !present.has(disk));
+        if (missing.length === 0) return { vm: first.vm, uuid: first.uuid, deltas };
+        lacking.push(`disks missing: ${missing.join(', ')}`);
+      }
+      return lacking.join('; ');
     } catch (error) {
       if (!(error instanceof PhdError)) throw error;
       if (error.code === 'ARCHIVE_DAMAGED') context.index.markIncomplete(first.id);
@@ -247,6 +251,13 @@ async function completeRunAt(
       why = error.message;
     }
   }
+}
+
+/** Two runs may bear one stamp, made from two homes: their disks must not be put together, as far as it is known. */
+function rowsByRun(rows: readonly ArchiveRow[]): ArchiveRow[][] {
+  const ids = [...new Set(rows.flatMap(({ header }) => header?.runId ?? []))];
+  if (ids.length === 0) return rows.length === 0 ? [] : [[...rows]];
+  return ids.map((id) => rows.filter(({ header }) => (header?.runId ?? id) === id));
 }
 
 /** True for an archive this program lists but cannot restore. */

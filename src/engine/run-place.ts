@@ -51,7 +51,11 @@ export function chooseStamp(now: Date, existing: VmArchives, known: readonly Sta
       .sort()
       .at(-1) ?? '';
   const present = localStamp(now);
-  if (newest === '' || present > newest) return present;
+  return newest === '' || present > newest ? present : stampAfter(newest);
+}
+
+/** The next minute whose text sorts after a stamp. */
+export function stampAfter(newest: Stamp): Stamp {
   const next = new Date(dateOfStamp(newest).getTime() + 60_000);
   const stamp = localStamp(next);
   // In the repeated hour of autumn local minutes run twice; step on until the text sorts after.
