@@ -36,7 +36,7 @@ import {
   runFolder,
   type VmArchives,
 } from './run-place.ts';
-import { reserveStamp } from './run-stamp.ts';
+import { giveBackStamp, reserveStamp } from './run-stamp.ts';
 import { openScratch } from './scratch.ts';
 import { SourceWatch } from './source-watch.ts';
 import { PROGRAM } from './version.ts';
@@ -212,6 +212,8 @@ async function backupClaimed(
       }
     } finally {
       for (const watch of watches.values()) watch.stop();
+      // What was refused is tried again under the same names, and so clears away what lies there.
+      if (result.disks.length === 0) giveBackStamp(ctx.places.stateDir, vm.uuid, run.stamp);
     }
     return result;
   } finally {

@@ -30,6 +30,15 @@ export function reserveStamp(stateDir: string, uuid: string, wanted: Stamp, now:
   }
 }
 
+/** Of a run that made nothing. Never throws: at worst a minute stays unused. */
+export function giveBackStamp(stateDir: string, uuid: string, stamp: Stamp): void {
+  try {
+    fs.rmSync(path.join(stateDir, 'runs', `${uuid}@${stamp}`), { force: true });
+  } catch {
+    return;
+  }
+}
+
 /** False if it was there. */
 function isMade(file: string): boolean {
   try {

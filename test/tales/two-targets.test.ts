@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { reserveStamp } from '../../src/engine/run-stamp.ts';
+import { giveBackStamp, reserveStamp } from '../../src/engine/run-stamp.ts';
 import { HOOK_TIMEOUT_MS, Tale } from './tale.ts';
 
 const DISKS = ['duo.vmdk', 'duo_1.vmdk'];
@@ -63,6 +63,8 @@ it('a stamp is given away once to a VM, and forgotten after some days', () => {
     '2026-01-10T12:02',
   ]);
   expect(reserveStamp(state, 'u2', first, now)).toBe(first);
+  giveBackStamp(state, 'u1', '2026-01-10T12:01');
+  expect(reserveStamp(state, 'u1', first, now)).toBe('2026-01-10T12:01');
   const later = new Date(2026, 0, 20, 12, 0);
   reserveStamp(state, 'u1', '2026-01-20T12:00', later);
   expect(reserveStamp(state, 'u1', first, later)).toBe(first);
