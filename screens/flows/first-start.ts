@@ -1,5 +1,4 @@
 /** Without a configuration: a short guide makes one, or opens the demo. */
-
 import { spawn } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { FIRST_MENU, FIRST_TEST_MENU } from '../../menus/tree.ts';

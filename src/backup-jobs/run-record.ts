@@ -1,5 +1,4 @@
 /** What runs of backup jobs leave behind: when each was last run, and what came of it, a JSON line each. */
-
 import { appendFileSync, readFileSync, renameSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';

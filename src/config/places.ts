@@ -1,5 +1,4 @@
 /** Where the program keeps its things: configuration, state, logs. Folders 0700; state never on NFS or SMB. */
-
 import { chmod, stat, statfs } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';

@@ -1,5 +1,4 @@
 /** Puts VMX, NVRAM and logs of an archive into a folder. Names come from the archive and are hostile. */
-
 import { join } from 'node:path';
 import { fromErrno, PhdError } from '../errors.ts';
 import { makeFolder } from '../make-folder.ts';

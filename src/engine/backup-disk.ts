@@ -1,5 +1,4 @@
 /** Backs up one disk: decides FULL or DELTA, writes, reads back, proves the source did not change, then names it. */
-
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';

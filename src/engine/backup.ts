@@ -291,6 +291,8 @@ async function runFacts(
   const codec = request.codec ?? ctx.config.backup.codec;
   const encrypt = request.encrypt ?? ctx.config.backup.encrypt;
   if (encrypt && codec === 'lzop') throw new PhdError('USAGE', 'an encrypted FULL is gzip or zstd, not lzop');
+  const passphrases = encrypt ? passphrasesToWrite(await ctx.passphrases()) : null;
+  // Last of all that may fail: who throws here has no stamp to give back.
   const free = chooseStamp(now, existing, stampsOfFulls(ctx, vm, storage));
   const stamp = reserveStamp(ctx.places.stateDir, vm.uuid, free, now);
   const runId = randomUUID();
@@ -317,7 +319,7 @@ async function runFacts(
     ],
     codec,
     level: request.level ?? ctx.config.backup.level ?? DEFAULT_LEVEL[codec],
-    passphrases: encrypt ? passphrasesToWrite(await ctx.passphrases()) : null,
+    passphrases,
     files: vm.files,
     pool,
     scratch,

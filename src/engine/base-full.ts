@@ -1,5 +1,4 @@
 /** The FULL a DELTA can be made against, and its map: kept locally, else fetched from the target. */
-
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { FullRecord } from '../../db/jobs-db.ts';

@@ -1,5 +1,4 @@
 /** Changes to the configuration, as the command line and the console make them: targets, keys, passphrases. */
-
 import { link, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { parseDocument, YAMLMap, YAMLSeq } from 'yaml';

@@ -1,5 +1,4 @@
 /** Exports of XenServer's own forms into files: proved as they come, read back, and only then given their name. */
-
 import { createHash } from 'node:crypto';
 import { type FileHandle, realpath, rm, stat } from 'node:fs/promises';
 import path from 'node:path';

@@ -1,5 +1,4 @@
 /** What one process of this home holds on a host at a time: a second would take what the first has begun for left over. */
-
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { ExclusiveLock } from '../../db/exclusive-lock.ts';

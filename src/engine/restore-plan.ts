@@ -1,5 +1,4 @@
 /** Restore plans over several VMs, kept as files a person can read: `plans/NAME.yaml` beside phd.yaml. */
-
 import { constants } from 'node:fs';
 import { open, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';

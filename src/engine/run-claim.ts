@@ -2,7 +2,6 @@
  * One backup of a VM on a target at a time, and the `.part` files it has there: what a run that was killed left is
  * removed by the next one.
  */
-
 import fs from 'node:fs';
 import path from 'node:path';
 import { ExclusiveLock } from '../../db/exclusive-lock.ts';

@@ -1,5 +1,4 @@
 /** Temporary folders of operations, under the state folder; what dead processes left is swept at the next start. */
-
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { fromErrno } from '../errors.ts';

@@ -2,7 +2,6 @@
  * Work that runs in the foreground, without a job: each such process leaves a note in the state folder, so that a lock
  * can end it too. A note whose process is gone counts for nothing.
  */
-
 import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fromErrno, PhdError } from '../errors.ts';

@@ -1,5 +1,4 @@
 /** What people and programs do with jobs: queue, look at, kill, retry, remove. The daemon starts them (daemon.ts). */
-
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { ExclusiveLock } from '../../db/exclusive-lock.ts';

@@ -2,7 +2,6 @@
  * The status log: lines `2026/11/26 22:00:00,vm-backup,HOST,begin|end,text` in local time, as scripts that read those of
  * NAUbackup expect them. A run's lines are written at once, so two writers never mix within a line.
  */
-
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { localStamp } from '../clock.ts';

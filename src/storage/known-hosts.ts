@@ -1,5 +1,4 @@
 /** known_hosts in OpenSSH's format (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT): who is known, changed, revoked. */
-
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import { open, readFile } from 'node:fs/promises';
 import path from 'node:path';

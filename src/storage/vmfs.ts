@@ -1,5 +1,4 @@
 /** A target in a local or mounted folder (VMFS, ext4, NFS, USB disk). */
-
 import { constants } from 'node:fs';
 import {
   type FileHandle,
