@@ -496,7 +496,7 @@ $1 == "b" {
   left -= number($3); left_bytes[now] = left; block_at++; listed++
   if (left < 0 || (block_at == run_end[now] && left != 0)) bad("sizes of blocks and run differ")
   if (block_at == run_end[now]) { now++; block_at = run_start[now] }
-  print $2, $4 >(dir "/blocks"); next
+  print $2, $4, $3 >(dir "/blocks"); next
 }
 $1 == "r" {
   if (NF != 4 || number($2) != region + 0 || !digest($3) || ($4 != "=" && !digest($4))) bad("malformed region")
@@ -797,7 +797,7 @@ settle_full() {
   chosen=$full_path
   [ -n "$chosen" ] || chosen=$full_url
   if [ -z "$chosen" ] && [ "$autorun" = 1 ]; then
-    fail 1 "the FULL was not found beside this archive or in its sister folders: $(show "$full_name")"
+    fail 4 "the FULL was not found beside this archive or in its sister folders: $(show "$full_name"). Put it there, or set PHD_LYNX to its URL (help)"
     return
   fi
   if [ -n "$full_url" ]; then shown_default=$bare_url; else shown_default=$chosen; fi
@@ -922,10 +922,13 @@ delta_plain() {
   fi
 }
 
+# unpack_reason: what the unpacking program said; gzip begins with an empty line.
+unpack_reason() { show "$(sed -n '/./{p;q;}' "$work_dir/unpack.err")"; }
+
 # judge TAG WHAT STAGE...: the status of a pipe from those of its stages. The last one decides first, since
-# the others break off when it does.
+# the others break off when it does. Sets judge_spoilt: 1 if what is there of the archive cannot be read or unpacked.
 judge() {
-  judge_tag=$1 judge_what=$2
+  judge_tag=$1 judge_what=$2 judge_spoilt=0
   shift 2
   stage_status "$judge_tag" write
   judge_write=$stage_result
@@ -946,14 +949,22 @@ judge() {
         if [ "$judge_stage$full_url" != "$judge_stage" ] && [ "$judge_what" = FULL ]; then
           fail 4 "the FULL could not be fetched to its end: $(show "$(head -n 1 "$work_dir/fetch.err")")"
         else
+          judge_spoilt=1
           fail 1 "the $judge_what could not be read to its end."
         fi
         ;;
-      decrypt) fail 3 "the $judge_what is damaged: gpg refuses it." ;;
-      *) fail 3 "the $judge_what is damaged: $(show "$(head -n 1 "$work_dir/unpack.err")")" ;;
+      decrypt)
+        judge_spoilt=1
+        fail 3 "the $judge_what is damaged: gpg refuses it."
+        ;;
+      *)
+        judge_spoilt=1
+        fail 3 "the $judge_what is damaged: $(unpack_reason)"
+        ;;
     esac
     return
   done
+  judge_spoilt=1
   if [ "$judge_write" != 0 ]; then fail 3 "the $judge_what is damaged: it holds fewer or more blocks than it must."; return; fi
   [ "$judge_broken" = 0 ] || fail 1 "the $judge_what could not be read to its end."
 }
@@ -1083,7 +1094,7 @@ report_bad_regions() {
 # check_blocks TAG: standard input, block by block, against the digests of the maps.
 check_blocks() {
   bad_blocks=0 seen_blocks=0
-  while read -r check_block check_want <&3; do
+  while read -r check_block check_want _ <&3; do
     check_ends=0
     [ $((check_block + 1)) -ne "$block_count" ] || check_ends=1
     if [ "$(take 1 "$check_ends" "$1" | digest)" != "$check_want" ]; then
@@ -1287,6 +1298,18 @@ cut_pipe() { # TAG
 
 copy_from_full() {
   [ "$kept_blocks" -gt 0 ] || return 0
+  copy_full_runs && return
+  copy_status=$?
+  may_go_on || return "$copy_status"
+  if [ "$full_mode" != cut ]; then
+    complain 'What follows the damage cannot be had from a FULL in this form; phd restore --salvage saves more.'
+    return 0
+  fi
+  list_full_members || return
+  save_members "$full_path" "$full_codec"
+}
+
+copy_full_runs() {
   start_progress full "$kept_blocks"
   if [ "$full_mode" = stream ]; then
     full_plain 0 | { write_runs "$work_dir/plan.s" 0; left 0 write $?; }
@@ -1318,12 +1341,165 @@ copy_from_full() {
 
 copy_from_delta() {
   [ "$payload_blocks" -gt 0 ] || return 0
+  copy_delta_runs && return
+  copy_status=$?
+  may_go_on || return "$copy_status"
+  if [ "$encrypted" = 1 ]; then
+    complain 'What follows the damage cannot be had from an encrypted DELTA; phd restore --salvage saves more.'
+    return 0
+  fi
+  part_of blocks
+  awk -v at="$part_offset" '{ printf "%d %.0f %d %s\n", $1, at, $3, $2; at += $3 }' <"$work_dir/blocks" >"$work_dir/members"
+  save_members "$self" gzip
+}
+
+copy_delta_runs() {
   start_progress delta "$payload_blocks"
   cut -d ' ' -f 2-4 <"$work_dir/plan.c" >"$work_dir/plan.f.c"
   delta_plain c | { write_runs "$work_dir/plan.f.c" c; left c write $?; }
   end_progress
   if [ "$encrypted" = 1 ]; then judge c DELTA feed decrypt unpack; else judge c DELTA feed unpack; fi
 }
+
+# ---- the word ignore: what a damaged archive still holds -------------------------------------------------
+
+may_go_on() {
+  [ "$ignore$judge_spoilt" = 11 ] || return 1
+  errors_ignored=1
+  complain 'Going on, because ignore is on: what can be had is saved under the name NAME.damaged.'
+}
+
+# The table of a FULL (FORMAT.md section 4) as lines: block, offset of its member, its bytes, its digest; of unchanged
+# blocks only. The plan says where a run begins, so that a damaged page spoils no other run.
+# shellcheck disable=SC2016 # awk text
+awk_members='
+function little(from, count,   n, k) { for (k = count - 1; k >= 0; k--) n = n * 256 + value[page[from + k]]; return n + 0 }
+function walk(   block, count, i, bytes, digest, k, entry) {
+  block = little(0, 8); count = little(8, 2); entry = 64
+  for (i = 0; i < count; i++) {
+    while (run <= runs && block >= last[run]) run++
+    kept = run <= runs && block >= first[run]
+    if (kept && block == first[run]) offset = begin[run]
+    bytes = zero_bytes; digest = "0"
+    if (int(value[page[48 + int(i / 8)]] / power[i % 8]) % 2) {
+      bytes = little(entry, 4)
+      if (kept) { digest = ""; for (k = 4; k < 36; k++) digest = digest page[entry + k]; if (digest ~ /^0+$/) digest = "0" }
+      entry += 36
+    }
+    if (kept) printf "%d %.0f %d %s\n", block, offset, bytes, digest
+    offset += bytes; block++
+  }
+}
+BEGIN {
+  for (i = 0; i < 256; i++) value[sprintf("%02x", i)] = i
+  power[0] = 1; for (i = 1; i < 8; i++) power[i] = 2 * power[i - 1]
+  run = 1; need = 64
+  while ((getline line <plan) > 0) { split(line, field, " "); first[++runs] = field[3]; last[runs] = field[3] + field[4]; begin[runs] = field[5] }
+}
+{
+  for (i = 1; i <= NF; i++) {
+    if (skip > 0) { skip--; continue }
+    page[at++] = $i
+    if (at == 64) { need = 64 + 36 * little(10, 2); if (little(8, 2) > 128 || little(10, 2) > 128) exit }
+    if (at == need) { walk(); at = 0; need = 64; skip = between; if (++seen == pages) exit }
+  }
+}'
+
+# list_full_members: leaves the file `members`. The end record was proved when the FULL was chosen.
+list_full_members() {
+  od -An -v -tu1 <"$work_dir/end" | awk '{ for (i = 1; i <= NF; i++) b[n++] = $i }
+    function little(from, count,   n, k) { for (k = count - 1; k >= 0; k--) n = n * 256 + b[from + k]; return n }
+    END { printf "%.0f %.0f %.0f\n", little(40, 8), little(48, 8), little(56, 4) }' >"$work_dir/table"
+  read -r table_offset table_pages zero_bytes <"$work_dir/table"
+  table_head=16 table_between=26
+  [ "$full_codec" = gzip ] || table_head=12 table_between=12
+  cut_range "$full_path" "$table_offset" "$(awk -v size="$full_bytes" -v at="$table_offset" 'BEGIN { printf "%.0f", size - at }')" |
+    od -An -v -tx1 | awk -v plan="$work_dir/plan.u" -v pages="$table_pages" -v zero_bytes="$zero_bytes" -v skip="$table_head" \
+    -v between="$table_between" "$awk_members" >"$work_dir/members"
+  [ "$(wc -l <"$work_dir/members" | tr -d ' ')" = "$kept_blocks" ] ||
+    { fail 3 'the table of the FULL is damaged too: nothing can be saved here, phd restore --salvage may.'; return; }
+}
+
+# Members that lie side by side, a region at most: first block, count, offset, bytes, line of the first in `members`.
+# A first block that is kept back stands alone.
+# shellcheck disable=SC2016 # awk text
+awk_pieces='
+function flush() { if (count) printf "%d %d %.0f %.0f %d\n", start, count, offset, bytes, line; count = 0 }
+$1 != start + count || $2 != offset + bytes || int($1 / 256) != int(start / 256) || (alone && start == 0) { flush() }
+{ if (!count) { start = $1; offset = $2; bytes = 0; line = NR } count++; bytes += $3 }
+END { flush() }'
+
+# save_members FILE CODEC: what `members` names, in pieces where they unpack, else block by block; what is lost
+# becomes zeros and is named.
+save_members() {
+  awk -v alone=$((1 - owns_work)) "$awk_pieces" <"$work_dir/members" >"$work_dir/pieces"
+  while read -r piece_start piece_count piece_offset piece_bytes piece_line <&4; do
+    [ ! -e "$work_dir/stop" ] || return 130
+    if [ "$piece_start$owns_work" != 00 ]; then
+      save_piece "$1" "$2" && continue
+      save_status=$?
+      [ "$save_status" = 3 ] || return "$save_status"
+    fi
+    sed -n "$piece_line,$((piece_line + piece_count - 1))p" <"$work_dir/members" >"$work_dir/piece"
+    save_blocks "$1" "$2" || return
+  done 4<"$work_dir/pieces"
+}
+
+# save_piece FILE CODEC: status 3 if not all of it is right; what its digests say is asked at the end.
+save_piece() {
+  piece_ends=0
+  [ $((piece_start + piece_count)) -ne "$block_count" ] || piece_ends=1
+  { cut_range "$1" "$piece_offset" "$piece_bytes"; left p feed $?; } | { unpack "$2"; left p unpack $?; } |
+    { take "$piece_count" "$piece_ends" p of="$work" conv=notrunc seek="$piece_start"; left p write $?; }
+  judge p archive feed unpack 2>/dev/null && return
+  piece_status=$?
+  [ "$judge_spoilt" = 0 ] || return 3
+  judge p archive feed unpack
+  return "$piece_status"
+}
+
+# save_blocks FILE CODEC: the blocks of one piece.
+save_blocks() {
+  while read -r saved_block saved_offset saved_bytes saved_want <&5; do
+    [ ! -e "$work_dir/stop" ] || return 130
+    saved_size=$block_bytes
+    [ $((saved_block + 1)) -ne "$block_count" ] || saved_size=$last_bytes
+    : >"$work_dir/block"
+    [ "$saved_want" = 0 ] ||
+      cut_range "$1" "$saved_offset" "$saved_bytes" | unpack "$2" | head -c $((saved_size + 1)) >"$work_dir/block"
+    if ! has_size "$work_dir/block" "$saved_size" || [ "$(digest <"$work_dir/block")" != "$saved_want" ]; then
+      [ "$saved_want" = 0 ] || lose_block
+      dd if=/dev/zero bs="$saved_size" count=1 2>/dev/null >"$work_dir/block"
+    fi
+    if [ "$saved_block$owns_work" = 00 ]; then
+      cat "$work_dir/block" >"$work_dir/first"
+    else
+      dd if="$work_dir/block" of="$work" bs="$block_bytes" conv=notrunc seek="$saved_block" 2>"$work_dir/dd.p" ||
+        { fail 1 "cannot write: $(show "$(head -n 1 "$work_dir/dd.p")")"; return; }
+    fi
+  done 5<"$work_dir/piece"
+}
+
+lose_block() {
+  echo "$saved_block" >>"$work_dir/lost"
+  lost_blocks=$((lost_blocks + 1))
+  [ "$lost_blocks" -gt 10 ] || complain "Lost: block $saved_block of the disk, zeros stand for it"
+  [ "$lost_blocks" != 11 ] || complain 'Lost: more blocks; the file NAME.damaged.ranges names all.'
+}
+
+# write_ranges FILE: bytes of the disk that are not as they were: lost blocks, and wrong regions that hold none.
+write_ranges() {
+  { [ ! -f "$work_dir/lost" ] || cat "$work_dir/lost"; for bad_region in $bad_regions; do echo "region $bad_region"; done; } |
+    awk -v size="$block_bytes" -v disk="$disk_bytes" '
+      function line(at, bytes) { if (at + bytes > disk) bytes = disk - at; if (bytes > 0) printf "%.0f %.0f\n", at, bytes }
+      $1 != "region" { known[int($1 / 256)] = 1; line($1 * size, size); next }
+      !($2 in known) { line($2 * 256 * size, 256 * size) }' >"$work_dir/ranges"
+  [ -s "$work_dir/ranges" ] || return 0
+  { echo '# offset bytes, not as they were backed up' && cat "$work_dir/ranges"; } >"$1" || { fail 1 "cannot write $(show "$1")"; return; }
+  say "Not as they were backed up: the byte ranges in $(show "$1")"
+}
+
+# ---- zeros, names ----------------------------------------------------------------------------------------
 
 # Zeros are left as holes in a file this run made, and written into any other.
 write_zeros() {
@@ -1362,6 +1538,7 @@ give_up() {
 # finish_disk VERDICT: the proved disk gets its first block or its name. With errors ignored it gets the name
 # NAME.damaged instead, or stays where it was created beforehand.
 finish_disk() {
+  [ "$1" = good ] || write_ranges "$flat.damaged.ranges" || return
   if [ "$owns_work" = 1 ]; then
     final=$flat
     [ "$1" = good ] || final=$flat.damaged
@@ -1390,7 +1567,7 @@ finish_disk() {
 # restore_disk: questions, checks, copy, proof, name. The only place that writes a disk.
 restore_disk() {
   say '*** Restore a DELTA INDEX BACKUP to a NEW VMDK file ***'
-  errors_ignored=0
+  errors_ignored=0 lost_blocks=0 bad_regions=''
   tell_incomplete
   load_maps || return
   if [ "$kept_blocks" -gt 0 ]; then settle_full || return; else full_shown='not needed, every block is in the DELTA'; fi
@@ -1637,7 +1814,7 @@ program. Both together give the disk as it was. Nothing bears its final name bef
   sh DELTA autorun verify       verify the restored disk
 
 Further words, in any case and order: noerrors (the default: no checksum error is accepted), ignore (go on after
-checksum errors; the disk is then named NAME.damaged), exit (leave after an error instead of staying at the menu),
+checksum errors and save what can be had; the disk is then named NAME.damaged, the status is 3), exit (leave after an error instead of staying at the menu),
 noabort (^C is ignored while restoring), overwrite (write over an existing disk of the same size).
 
 Environment: USE_SPASS, USE_MPASS  system and master passphrase    USE_DPASS, USE_FPASS  of this DELTA, of the FULL
@@ -1654,7 +1831,7 @@ encrypted; zstd or lzop by the FULL; curl or wget, ssh to fetch the FULL.
   Git-Bash   all but zstd and lzop come with Git for Windows
   ESXi       all but gpg, zstd and lzop are in its busybox; restore encrypted archives elsewhere and copy the disk
 
-Exit status: 0 done and proved, 1 failed, 2 wrong usage, 3 data does not match its checksum, 4 FULL not fetched,
+Exit status: 0 done and proved, 1 failed, 2 wrong usage, 3 data does not match its checksum, 4 FULL not there,
 5 another restore runs on this disk, 6 no room, 7 passphrase missing or wrong, 130 cancelled.'
 }
 

@@ -6,7 +6,7 @@ import { type Command, CommanderError } from 'commander';
 import type { ContextOptions, EngineContext, HostKeyQuestion } from '../engine/context.ts';
 import { escapeText } from '../engine/display-text.ts';
 import { exitStatusOf, PhdError } from '../errors.ts';
-import { registerHelp } from './help-command.ts';
+import { refuseExcess, registerHelp, requireCommand } from './help-command.ts';
 
 export interface CliStreams {
   stdin: NodeJS.ReadStream;
@@ -128,7 +128,11 @@ export class Cli {
   /** Runs the program; returns the exit status and never throws. */
   async run(program: Command, words: readonly string[]): Promise<number> {
     registerHelp(program);
+    program.hook('preAction', (_, command) => {
+      if (command !== program) refuseExcess(command);
+    });
     try {
+      requireCommand(program, words);
       await program.parseAsync(words, { from: 'user' });
       return this.#status;
     } catch (error) {

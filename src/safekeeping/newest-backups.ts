@@ -26,7 +26,7 @@ export interface VmBackup {
 interface Found {
   vm: string;
   uuid: string;
-  /** By target, folder: the DELTAs of a run. */
+  /** By target, folder, stamp: the DELTAs of a run. A folder may hold several runs, e.g. that of their FULL. */
   runs: Map<string, ListedRow[]>;
   /** By target, disk, stamp. */
   fulls: Map<string, ListedRow>;
@@ -40,13 +40,13 @@ export function newestBackups(context: EngineContext): VmBackup[] {
 }
 
 function take(row: ListedRow, vms: Map<string, Found>): void {
-  const { generation, uuid, vm, kind, state, targetNumber, folder } = row;
+  const { generation, uuid, vm, kind, state, targetNumber, folder, stamp } = row;
   if (generation === 2 || uuid === '') return;
   const found = vms.get(uuid) ?? { vm, uuid, runs: new Map(), fulls: new Map() };
   vms.set(uuid, found);
   if (kind === 'full') found.fulls.set(fullKey(row, row.stamp), row);
   else if (state === null) {
-    const key = `${targetNumber} ${folder}`;
+    const key = `${targetNumber} ${stamp} ${folder}`;
     found.runs.set(key, [...(found.runs.get(key) ?? []), row]);
   }
 }

@@ -81,8 +81,16 @@ describe('phd help', () => {
 describe('a slip of the pen is answered with what may be meant', () => {
   it.each([
     [['restor'], 'there is no command "restor": did you mean restore? See phd --help'],
-    [['target', 'tst'], "unknown command 'tst'; did you mean test?"],
+    [['target', 'tst'], 'there is no command "tst": did you mean test? See phd target --help'],
     [['list', '--jsn'], "unknown option '--jsn'; did you mean --json?"],
+    [['restor', '--vm', 'x'], 'there is no command "restor": did you mean restore? See phd --help'],
+    [['restore', '--vm', 'x', '--too', '/tmp/x'], "unknown option '--too'; did you mean --to?"],
+    [['list', 'crm'], '"crm": phd list takes options only; see phd list --help'],
+    [['jobs', 'list', '28'], '"28": phd jobs list takes options only; see phd jobs list --help'],
+    [
+      ['target', 'remove', '1', 'two', 'three'],
+      '"two" "three": phd target remove takes number; see phd target remove --help',
+    ],
   ])('%j', async (words, said) => {
     expect(await tale.phd(words)).toMatchObject({ status: 2, stdout: '', stderr: `phd: ${said}\n` });
   });

@@ -71,6 +71,25 @@ describe('phd sheet', () => {
   });
 });
 
+describe('phd sheet with several runs of one day, which lie in one folder', () => {
+  it('tells each run by itself: what is newer and not proved, then that it was proved', async () => {
+    const CRM =
+      /CRM "one": [\d-]+ (\d\d:\d\d), proved [\d-]+, (\d) disks, [\s\S]*?(?:newer, not proved: [\d-]+ (\d\d:\d\d)|\n {2}\S)/;
+    const [, provedAt] = CRM.exec((await tale.phd(['sheet'])).stdout) ?? [];
+    const newer: unknown[] = [];
+    for (const _ of [1, 2]) {
+      await tale.backup(tale.path('vmfs', 'CRM "one"'));
+      const [, shown, disks, unproved] = CRM.exec((await tale.phd(['sheet'])).stdout) ?? [];
+      expect([shown, disks]).toEqual([provedAt, '2']);
+      expect([undefined, provedAt, ...newer]).not.toContain(unproved);
+      newer.push(unproved);
+    }
+    await tale.phd(['verify', '--target', '1']);
+    const [, shown, disks, unproved] = CRM.exec((await tale.phd(['sheet'])).stdout) ?? [];
+    expect([shown, disks, unproved]).toEqual([newer[1], '2', undefined]);
+  });
+});
+
 describe('phd support-bundle', () => {
   it('holds logs, configuration, versions and jobs, and no secret that can be read, wherever it stood', async () => {
     writeFileSync(tale.path('log', 'phd.log'), 'someone typed CANARY system and CANARY-ftp here\n', {

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { CAMPAIGN } from '../../faults/farm.ts';
@@ -126,6 +126,65 @@ describe('checksum errors with the word ignore', () => {
     expect(run.status).toBe(3);
     expect(place.outNames()).toEqual(['RedHat_VM1-flat.vmdk.damaged']);
     expect(run.stderr).toContain('NOT proved');
+    place.remove();
+  });
+});
+
+describe.each(SHELLS)('what is damaged in the middle, with the word ignore, under %s', (shell) => {
+  const blockBytes = 4096;
+  /** Of the wrong bytes of a disk the numbers of their blocks. */
+  function wrongBlocks(found: Buffer, wanted: Buffer): number[] {
+    const wrong = [];
+    for (let block = 0; block * blockBytes < wanted.length; block++) {
+      const range = [block * blockBytes, (block + 1) * blockBytes] as const;
+      if (!found.subarray(...range).equals(wanted.subarray(...range))) wrong.push(block);
+    }
+    return wrong;
+  }
+
+  it.each(['gzip', 'zstd'] as const)(
+    'costs the blocks it hit of a %s FULL, and names them',
+    async (codec) => {
+      const place = await Place.make({ codec });
+      const bytes = Buffer.from(place.full.bytes);
+      // Three members: each costs its own block and no more.
+      for (const at of [0.2, 0.4, 0.5]) bytes[Math.floor(bytes.length * at)]! ^= 0x55;
+      writeFileSync(place.fullPath, bytes);
+      const strict = await place.run(shell, place.deltaPath, ['autorun', 'restore']);
+      expect(strict.status).toBe(3);
+      expect(strict.stderr).toMatch(/Error: the FULL is damaged: \S+/);
+      expect(place.outNames()).toEqual([]);
+      const run = await place.run(shell, place.deltaPath, ['autorun', 'restore', 'ignore']);
+      expect(run.status, run.stderr).toBe(3);
+      const [disk, ranges] = ['RedHat_VM1-flat.vmdk.damaged', 'RedHat_VM1-flat.vmdk.damaged.ranges'];
+      expect(place.outNames()).toEqual([disk, ranges]);
+      const wrong = wrongBlocks(readFileSync(join(place.out, disk!)), place.after.bytes());
+      expect(wrong.length).toBeGreaterThan(0);
+      expect(wrong.length).toBeLessThan(4);
+      const named = readFileSync(join(place.out, ranges!), 'utf8').trim().split('\n').slice(1);
+      expect(named).toEqual(wrong.map((block) => `${block * blockBytes} ${blockBytes}`));
+      for (const block of wrong) expect(run.stderr).toContain(`Lost: block ${block} of the disk`);
+      place.remove();
+    },
+  );
+
+  it('costs the blocks it hit of a DELTA, on a disk that was there before too', async () => {
+    const place = await Place.make();
+    const part = place.delta.parts.find(({ name }) => name === 'blocks')!;
+    const bytes = Buffer.from(place.delta.bytes);
+    // In the first block of the disk, which comes last, and in one behind it.
+    bytes[part.offset + 100]! ^= 0x55;
+    bytes[part.offset + 9000]! ^= 0x55;
+    writeFileSync(place.deltaPath, bytes);
+    writeFileSync(place.flat, Buffer.alloc(place.after.bytes().length, 0xee));
+    const words = ['autorun', 'restore', 'ignore', 'overwrite'];
+    const run = await place.run(shell, place.deltaPath, words);
+    expect(run.status, run.stderr).toBe(3);
+    const wrong = wrongBlocks(readFileSync(place.flat), place.after.bytes());
+    expect(wrong[0]).toBe(0);
+    expect(wrong).toHaveLength(2);
+    expect(readFileSync(`${place.flat}.damaged.ranges`, 'utf8')).toContain(`${wrong[1]! * blockBytes} `);
+    expect(place.leftovers()).toEqual([]);
     place.remove();
   });
 });
