@@ -42,8 +42,10 @@ const EXIT_STATUS = {
   SOURCE_CHANGED: 1,
   /** A disk that cannot be backed up as it stands: snapshot, sparse, split, raw-mapped. */
   SOURCE_UNSUPPORTED: 1,
-  /** An outside program is missing (lzop) or failed. */
+  /** An outside program is missing (lzop). */
   PROGRAM_MISSING: 1,
+  /** An outside program (a hook, vim-cmd) ended with an error, or took too long. */
+  PROGRAM_FAILED: 1,
   /** Any other failure of the operating system; the message has its words. */
   IO: 1,
   CANCELLED: 130,

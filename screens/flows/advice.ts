@@ -22,6 +22,7 @@ const ADVICE: Record<ErrorCode, string> = {
   SOURCE_CHANGED: 'Keep the disk from changing (snapshot, power off), then retry.',
   SOURCE_UNSUPPORTED: 'Remove snapshots or choose another disk, then retry.',
   PROGRAM_MISSING: 'Install the named program, then retry.',
+  PROGRAM_FAILED: 'Put right what the named program complains of, then retry.',
   IO: 'See the log of the job, then retry: a restore goes on where it proved to be.',
   CANCELLED: 'Retry goes on where it was.',
 };

@@ -3,6 +3,7 @@
 import { localStamp } from '../clock.ts';
 import { previewBackup } from '../engine/backup-preview.ts';
 import type { EngineContext } from '../engine/context.ts';
+import { defaultTarget } from '../engine/default-target.ts';
 import { type ListedRow, listedRows } from '../engine/list-archives.ts';
 import { walkArchives } from '../engine/walk-archives.ts';
 import { fromErrno } from '../errors.ts';
@@ -73,7 +74,7 @@ export async function previewJobs(
     const selection = selectVms(found.vms, job.vms, job.exclude);
     if (one.enabled) for (const { vm } of selection.selected) covered.add(keyOf(vm));
     if (only !== null && one.name !== only) continue;
-    const targets = one.targets ?? [defaultTarget(context)];
+    const targets = one.targets ?? [defaultTarget(config)];
     const vms: PreviewedVm[] = [];
     for (const selected of selection.selected) {
       const base = {
@@ -121,11 +122,6 @@ function keyOf({ from, source }: JobVm): string {
 function notTaken(job: string, { name, from }: JobVm, reason: string): PreviewedVm {
   const nothing = { target: null, mode: null, disks: null, diskBytes: null, expectedBytes: null, keep: null };
   return { job, vm: name, from, reason, ...nothing, refused: [] };
-}
-
-function defaultTarget({ config }: EngineContext): number | null {
-  const writable = config.targets.filter(({ readOnly }) => !readOnly).map(({ number }) => number);
-  return config.backup.target ?? writable[0] ?? null;
 }
 
 /** Disks of a local VM; those of a VM on a host show when it is held still. */

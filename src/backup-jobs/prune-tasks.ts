@@ -1,6 +1,8 @@
 /** Of which VMs, on which targets, by which rules old runs are removed. */
+
 import { previewBackup } from '../engine/backup-preview.ts';
 import type { EngineContext } from '../engine/context.ts';
+import { defaultTarget } from '../engine/default-target.ts';
 import { fromErrno } from '../errors.ts';
 import type { BackupJob } from './job.ts';
 import { findJobVms, type JobVm } from './job-vms.ts';
@@ -30,15 +32,13 @@ export async function pruneTasks(
   const { config } = context;
   const errors: string[] = [];
   const found = new Map<string, PruneTask[]>();
-  const writable = config.targets.filter(({ readOnly }) => !readOnly).map(({ number }) => number);
   for (const job of jobs) {
     const { vms, faults } = await findJobVms(context, job.config.from, signal);
     errors.push(...faults);
     for (const selected of selectVms(vms, job.vms, job.exclude).selected) {
       const rules = rulesOf(job, selected);
       const uuid = await uuidOf(context, selected.vm, errors);
-      const targets =
-        job.config.targets ?? [config.backup.target ?? writable[0]].filter((one) => one !== undefined);
+      const targets = job.config.targets ?? [defaultTarget(config)].filter((one) => one !== null);
       if (uuid === null) continue;
       for (const targetNumber of targets) {
         if (onlyTarget !== null && targetNumber !== onlyTarget) continue;

@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ExclusiveLock } from '../../db/exclusive-lock.ts';
 import type { BackupResult } from '../engine/backup.ts';
 import type { EngineContext } from '../engine/context.ts';
+import { defaultTarget } from '../engine/default-target.ts';
 import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
 import { type HookRun, runHook } from '../hosts/hook-command.ts';
 import type { Job, Submitter } from '../model/job.ts';
@@ -222,9 +223,8 @@ class JobRun {
   /** VMs that another job puts on the same target: what one keeps the other would remove, so neither removes anything. */
   #findShared(vms: readonly JobVm[]): void {
     const { config } = this.#context;
-    const writable = config.targets.filter(({ readOnly }) => !readOnly).map(({ number }) => number);
-    const byDefault = config.backup.target ?? writable[0] ?? null;
-    const targetsOf = (job: BackupJob): readonly (number | null)[] => job.config.targets ?? [byDefault];
+    const targetsOf = (job: BackupJob): readonly (number | null)[] =>
+      job.config.targets ?? [defaultTarget(config)];
     const mine = targetsOf(this.#job);
     for (const one of config.backupJobs) {
       if (one.name === this.record.job) continue;
@@ -355,7 +355,7 @@ class JobRun {
   async #retain({ selected, targetNumber }: Task, result: BackupResult | null): Promise<void> {
     const rules = rulesOf(this.#job, selected);
     const uuid = result?.uuid ?? (await this.#uuidOf(selected.vm));
-    const target = result?.targetNumber ?? targetNumber ?? this.#context.config.backup.target;
+    const target = result?.targetNumber ?? targetNumber ?? defaultTarget(this.#context.config);
     if (rules === null || uuid === null || target == null) return;
     const other = this.#shared.get(selected.vm);
     if (other !== undefined) {

@@ -1,4 +1,5 @@
 /** Backup of one VM: all its disks, one run, one folder on one target. */
+
 import { randomUUID } from 'node:crypto';
 import { BLOCK_BYTES } from '../archive/geometry.ts';
 import { BlockPool } from '../blocks/pool.ts';
@@ -23,6 +24,7 @@ import {
 } from './backup-disk.ts';
 import { type BaseFull, findBase, type NoBase } from './base-full.ts';
 import type { EngineContext } from './context.ts';
+import { defaultTarget } from './default-target.ts';
 import { DEFAULT_LEVEL } from './full-writer.ts';
 import { indexFolder } from './index-targets.ts';
 import { passphrasesToWrite } from './passphrase-order.ts';
@@ -258,11 +260,8 @@ async function attempt(
 }
 
 async function chooseTarget(ctx: EngineContext, number: number | undefined): Promise<Storage> {
-  const chosen =
-    number ??
-    ctx.config.backup.target ??
-    ctx.config.targets.filter((target) => !target.readOnly).sort((a, b) => a.number - b.number)[0]?.number;
-  if (chosen === undefined) {
+  const chosen = number ?? defaultTarget(ctx.config);
+  if (chosen === null) {
     throw new PhdError(
       'CONFIG_INVALID',
       `no target that may be written is configured: add one to ${ctx.config.file}`,

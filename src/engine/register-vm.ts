@@ -28,7 +28,7 @@ export function registerCommand(vmxPath: string): string {
   return `${PROGRAM} solo/registervm '${vmxPath.replaceAll("'", "'\\''")}'`;
 }
 
-/** Registers the VM; returns what the program said (the number of the VM). Throws PROGRAM_MISSING with its last line. */
+/** Registers the VM; returns what the program said (the number of the VM). Throws PROGRAM_FAILED with its last line. */
 export async function registerVm(registrar: string, vmxPath: string): Promise<string> {
   try {
     const { stdout } = await run(registrar, ['solo/registervm', vmxPath], { timeout: TIMEOUT_MS });
@@ -36,7 +36,7 @@ export async function registerVm(registrar: string, vmxPath: string): Promise<st
   } catch (error) {
     const { stderr = '', stdout = '', message } = error as Error & { stderr?: string; stdout?: string };
     const said = (stderr.trim() || stdout.trim() || message).split('\n').at(-1);
-    throw new PhdError('PROGRAM_MISSING', `${PROGRAM} did not register ${vmxPath}: ${said}`, {
+    throw new PhdError('PROGRAM_FAILED', `${PROGRAM} did not register ${vmxPath}: ${said}`, {
       cause: error,
     });
   }

@@ -22,7 +22,7 @@ export interface HookRun {
   onLine: (line: string) => void;
 }
 
-/** Runs it by `sh -c` and waits. Throws PROGRAM_MISSING, with its last line, if it ends with another status than 0, or takes too long; CANCELLED. */
+/** Runs it by `sh -c` and waits. Throws PROGRAM_FAILED, with its last line, if it ends with another status than 0, or takes too long; CANCELLED. */
 export async function runHook({ what, command, env, timeoutMs, signal, onLine }: HookRun): Promise<void> {
   signal?.throwIfAborted();
   const child = spawn('sh', ['-c', command], {
@@ -66,7 +66,7 @@ export async function runHook({ what, command, env, timeoutMs, signal, onLine }:
   });
   if (signal?.aborted) throw new PhdError('CANCELLED', 'cancelled');
   const words = last === '' ? '' : `: ${shownName(last)}`;
-  if (status !== '') throw new PhdError('PROGRAM_MISSING', `${what} ${why || status}${words}`);
+  if (status !== '') throw new PhdError('PROGRAM_FAILED', `${what} ${why || status}${words}`);
 }
 
 function kill(pid: number | undefined, name: 'SIGTERM' | 'SIGKILL'): void {

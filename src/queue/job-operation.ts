@@ -1,6 +1,8 @@
 /** From a job to calls of the engine; one request, the same words as on the command line. */
+import path from 'node:path';
 import type { OperationHooks } from '../engine/backup.ts';
 import type { EngineContext } from '../engine/context.ts';
+import { defaultTarget } from '../engine/default-target.ts';
 import type { ArchiveRef } from '../engine/restore-source.ts';
 import { fromErrno, type PhdError, throwIfAborted } from '../errors.ts';
 import type { Job } from '../model/job.ts';
@@ -88,9 +90,9 @@ async function backupJob(
   request: Requests['backup'],
   hooks: OperationHooks,
 ): Promise<OperationEnd> {
-  const { hooks: commands, bandwidthLimitBytesPerSecond: limit, ...how } = request;
+  const { hooks: _, bandwidthLimitBytesPerSecond: limit, ...how } = request;
   const within = limit === undefined ? context : context.limited(limit);
-  const { failed, ...result } = await aroundVm(context, commands, sourceOf(request), hooks, async () => {
+  const { failed, ...result } = await aroundVm(context, request, hooks, async () => {
     const { backupVm } = await import('../engine/backup-host.ts');
     return await backupVm(within, how, hooks);
   });
@@ -109,18 +111,26 @@ function endOf(
 
 /** With the commands before and after a VM: that before decides whether there is a backup, that after is run in any case. */
 async function aroundVm<T>(
-  { log }: EngineContext,
-  commands: Requests['backup']['hooks'],
-  vm: string,
+  { log, config }: EngineContext,
+  request: Requests['backup'],
   { signal, onWarning = () => undefined }: OperationHooks,
   work: () => Promise<T>,
 ): Promise<T> {
-  if (commands === undefined) return await work();
+  if (request.hooks === undefined) return await work();
   const { runHook } = await import('../hosts/hook-command.ts');
-  const { before, after, timeoutMs, job } = commands;
+  const { before, after, timeoutMs, job } = request.hooks;
+  const target = request.target ?? defaultTarget(config);
+  const about: Record<string, string> = {
+    PHD_JOB: job,
+    PHD_MODE: request.mode === 'full' ? 'full' : 'delta',
+    PHD_TARGET: target === null ? '' : String(target),
+    ...('host' in request
+      ? { PHD_HOST: request.host, PHD_VM: request.vm }
+      : { PHD_VM: path.basename(request.folder), PHD_VM_FOLDER: request.folder }),
+  };
   const run = async (name: string, command: string | undefined, result: string): Promise<void> => {
     if (command === undefined) return;
-    const env = { PHD_JOB: job, PHD_VM: vm, PHD_RESULT: result };
+    const env = { ...about, PHD_RESULT: result };
     const what = `${name} of ${job}`;
     // The command after is for cleaning up: no cancel keeps it from that.
     const stop = name === 'beforeVm' ? { signal } : {};
@@ -132,7 +142,7 @@ async function aroundVm<T>(
     await run('afterVm', after, 'done');
     return result;
   } catch (error) {
-    const failure = fromErrno(error, vm);
+    const failure = fromErrno(error, sourceOf(request));
     if (!failure.message.startsWith('afterVm of '))
       await run('afterVm', after, failure.code).catch((also: Error) => onWarning(also.message));
     throw failure;

@@ -97,7 +97,7 @@ describe('phd backup --job', () => {
     excludeDisks: ["swap*"]
     hooks:
       beforeRun: echo "before $PHD_JOB $PHD_MODE" >> ${log}
-      beforeVm: echo "vm $PHD_VM" >> ${log}; echo "a word from the hook"
+      beforeVm: echo "vm $PHD_VM $PHD_MODE $PHD_TARGET $PHD_VM_FOLDER" >> ${log}; echo "a word from the hook"
       afterVm: echo "after $PHD_RESULT" >> ${log}
       afterRun: echo "end $PHD_RESULT" >> ${log}
 `);
@@ -111,7 +111,11 @@ describe('phd backup --job', () => {
     }
     const told = readFileSync(log, 'utf8').split('\n');
     expect(told[0]).toBe('before nightly delta');
-    expect(told.filter((line) => line.startsWith('vm '))).toHaveLength(4);
+    expect(told.filter((line) => line.startsWith('vm ')).sort()).toEqual(
+      ['web1', 'web2'].flatMap((vm) =>
+        [1, 2].map((target) => `vm ${vm} delta ${target} ${tale.path('vmfs', vm)}`),
+      ),
+    );
     expect(told.filter((line) => line === 'after done')).toHaveLength(4);
     expect(told.at(-2)).toBe('end done');
     expect(readFileSync(tale.path('log', 'phd.log'), 'utf8')).toContain(
@@ -134,7 +138,7 @@ describe('phd backup --job', () => {
     configure(`  - name: a
     vms: [web1, web2]
     targets: [1]
-    hooks: { beforeVm: 'test "\${PHD_VM##*/}" != web1', afterVm: 'echo "$PHD_RESULT" >> ${log}', afterRun: 'echo "end $PHD_RESULT" >> ${log}' }
+    hooks: { beforeVm: 'test "$PHD_VM" != web1', afterVm: 'echo "$PHD_RESULT" >> ${log}', afterRun: 'echo "end $PHD_RESULT" >> ${log}' }
 `);
     const run = await tale.phd(['backup', '--job', 'a', '--json']);
     expect(run.status).toBe(1);
@@ -143,7 +147,7 @@ describe('phd backup --job', () => {
       { vm: 'web1', result: 'failed', message: expect.stringContaining('beforeVm of a ended with status 1') },
       { vm: 'web2', result: expect.stringMatching(/^(done|warnings)$/) },
     ]);
-    expect(readFileSync(log, 'utf8')).toBe('PROGRAM_MISSING\ndone\nend failed\n');
+    expect(readFileSync(log, 'utf8')).toBe('PROGRAM_FAILED\ndone\nend failed\n');
     configure(
       `  - { name: a, vms: [web1], hooks: { beforeRun: "sleep 60", timeoutSeconds: 1, afterRun: 'echo "over $PHD_RESULT" >> ${log}' } }\n`,
     );

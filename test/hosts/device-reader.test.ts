@@ -242,7 +242,7 @@ describe.runIf(hasLoopDevices())('A device', () => {
     expect(readFileSync(log, 'utf8')).toBe('before box\nafter\n');
     expect(said.join()).toContain('words');
     await expect(host.freeze(VM, { ...hooks, preFreeze: 'exit 7' })).rejects.toMatchObject({
-      code: 'PROGRAM_MISSING',
+      code: 'PROGRAM_FAILED',
       message: expect.stringContaining('status 7'),
     });
     expect(readFileSync(log, 'utf8')).toBe('before box\nafter\nafter\n');
