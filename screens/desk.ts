@@ -20,6 +20,8 @@ export class Desk {
   filter: ListFilter = {};
   #queue: Queue | undefined;
   #context: Promise<EngineContext> | undefined;
+  /** Of phd.yaml when the engine was opened. */
+  #openedMark = '';
 
   constructor(env: NodeJS.ProcessEnv, look: Look) {
     this.env = env;
@@ -40,6 +42,13 @@ export class Desk {
     const context = await this.#context?.catch(() => undefined);
     this.#context = undefined;
     await context?.close();
+  }
+
+  /** For places where no flow works with the engine: a phd.yaml that another has changed since is read anew. */
+  async heedChangedConfig(): Promise<void> {
+    if (this.#context === undefined) return;
+    const { configMark } = await import('../src/engine/configuration.ts');
+    if ((await configMark(this.env)) !== this.#openedMark) await this.forgetContext();
   }
 
   async queue(): Promise<Queue> {
@@ -78,6 +87,8 @@ export class Desk {
 
   async #openContext(): Promise<EngineContext> {
     const { openContext } = await import('../src/engine/context.ts');
+    const { configMark } = await import('../src/engine/configuration.ts');
+    this.#openedMark = await configMark(this.env);
     const context = await openContext({
       env: this.env,
       onNotice: (message) => this.dialogue.notice(message, 'warning'),

@@ -116,7 +116,7 @@ export interface ListSpec<T> {
   marked?: Set<string>;
   /** Row the marker stands at first. */
   at?: string;
-  /** What is said when there are no rows. */
+  /** What is said when there are no rows; where a search has no hit, that is said instead. */
   empty: string;
   /** The source is asked to refresh this often. */
   refreshMs?: number;

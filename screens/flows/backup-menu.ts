@@ -1,5 +1,6 @@
 /** The backup menu: a VM, the backup jobs with their runs, a preview, how all of it stands. */
 import { BACKUP_JOB_MENU, backupMenu as menuOf } from '../../menus/backup-menus.ts';
+import type { RunRecord } from '../../src/backup-jobs/run-record.ts';
 import { localStamp } from '../../src/clock.ts';
 import { escapeText } from '../../src/engine/display-text.ts';
 import type { Desk } from '../desk.ts';
@@ -11,11 +12,13 @@ import { tellFailure } from './tell-failure.ts';
 export async function backupMenu(desk: Desk): Promise<void> {
   let at: string | undefined;
   for (;;) {
+    await desk.heedChangedConfig();
     const { backupJobs } = (await desk.context()).config;
     const menu = menuOf({ jobs: backupJobs.length });
     const chosen = await desk.dialogue.menu(menu, at === undefined ? {} : { at });
     if (chosen === undefined || chosen === 'quit') return;
     at = chosen;
+    await desk.heedChangedConfig();
     await tellFailure(desk, 'That did not work', async () => {
       if (chosen === 'vm') await (await import('./backup.ts')).backup(desk);
       if (chosen === 'jobs') await jobs(desk);
@@ -75,7 +78,7 @@ async function jobRows(desk: Desk): Promise<JobRow[]> {
     const ended =
       last === undefined
         ? 'never'
-        : `${localStamp(new Date(last.endedAt)).replace('T', ' ')} ${wordsOf(last.isKilled, failed)}`;
+        : `${localStamp(new Date(last.endedAt)).replace('T', ' ')} ${wordsOf(last, failed)}`;
     const now = clock.now();
     const next =
       job === null
@@ -100,9 +103,10 @@ function soonest(full: string | null, delta: string | null): string {
   return `${isFull ? 'FULL' : 'DELTA'} ${(isFull ? full : delta)?.replace('T', ' ')}`;
 }
 
-function wordsOf(isKilled: boolean, failed: number): string {
+function wordsOf({ isKilled, vms, warnings }: RunRecord, failed: number): string {
   if (isKilled) return 'killed';
-  return failed === 0 ? 'good' : `${failed} failed`;
+  if (failed > 0) return `${failed} failed`;
+  return warnings.length > 0 || vms.some(({ result }) => result === 'warnings') ? 'warnings' : 'good';
 }
 
 async function oneJob(desk: Desk, row: JobRow): Promise<void> {

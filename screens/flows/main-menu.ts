@@ -32,6 +32,7 @@ export async function mainMenu(desk: Desk): Promise<void> {
       const chosen = await desk.dialogue.menu(MAIN_MENU, { at, lines: () => faultLines(desk) });
       if (chosen !== undefined && chosen !== 'quit') {
         at = chosen;
+        await desk.heedChangedConfig();
         await runFlow(desk, FLOWS[chosen] as () => Promise<Flow>);
       } else if (await mayQuit(desk)) return;
     } catch (error) {

@@ -27,6 +27,11 @@ const FEET: readonly { key: string; id: 'back' | 'quit'; label: string }[] = [
   { key: 'Q', id: 'quit', label: 'Quit to last menu' },
 ];
 
+/** Said in place of rows where a search finds none. */
+export function noHit(found: string): string {
+  return `Nothing holds "${found}".`;
+}
+
 export class ListView<T> implements View {
   readonly title: string;
   readonly tickMs: number | undefined;
@@ -199,7 +204,7 @@ export class ListView<T> implements View {
       if (row === undefined) {
         rows.push(
           at === 0 && this.#length === 0
-            ? [span(`  ${fitted(this.#spec.empty, size.columns - 2, look).trimEnd()}`)]
+            ? [span(`  ${fitted(this.#emptyText(), size.columns - 2, look).trimEnd()}`)]
             : [],
         );
         continue;
@@ -334,6 +339,10 @@ export class ListView<T> implements View {
     }
     if (end === 'accept') this.#finder = undefined;
     if (finder.text !== this.#found) this.#find(finder.text);
+  }
+
+  #emptyText(): string {
+    return this.#found === '' ? this.#spec.empty : noHit(this.#found);
   }
 
   #find(text: string): void {

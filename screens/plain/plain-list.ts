@@ -7,7 +7,7 @@ import {
   plainAction,
 } from '../../menus/plain-keys.ts';
 import { type ListAnswer, type ListSpec, ToMainMenu } from '../dialogue.ts';
-import { bodyLine, headLine, layOut } from '../full/list-view.ts';
+import { bodyLine, headLine, layOut, noHit } from '../full/list-view.ts';
 import type { PlainTalk } from './talk.ts';
 
 /** A page waits so long for the count and for figures that are read behind it: a printed line cannot change. */
@@ -183,7 +183,7 @@ export class PlainList<T> {
     const said = note?.();
     if (said !== undefined) this.#talk.print(said);
     for (const { key, label } of heads) this.#talk.print(`  ${key.toUpperCase()}  ${label}`);
-    if (rows.length === 0) this.#talk.print(empty);
+    if (rows.length === 0) this.#talk.print(this.#found === '' ? empty : noHit(this.#found));
     else this.#printRows(rows);
   }
 

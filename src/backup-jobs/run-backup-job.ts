@@ -309,7 +309,9 @@ class JobRun {
       seconds: secondsOf(job),
     };
     this.record.vms.push(result);
-    this.#options.onLine(`${result.vm}: ${result.message ?? result.result}`);
+    const words =
+      result.result === 'warnings' ? `done with warnings: phd jobs log ${result.job}` : result.result;
+    this.#options.onLine(`${result.vm}: ${result.message ?? words}`);
     return result;
   }
 

@@ -138,7 +138,14 @@ function summaryOf({ job, vms, errors, warnings, removedRuns }: RunRecord): stri
   const warned = vms.filter(({ result }) => result === 'warnings').length;
   const bytes = vms.reduce((sum, { archiveBytes }) => sum + archiveBytes, 0);
   const removed = removedRuns === 0 ? '' : `, ${formatCount(removedRuns, 'old run')} removed`;
-  return `${job}: ${vms.length - failed} of ${formatCount(vms.length, 'VM')} backed up, ${formatBytes(bytes)}${removed}, ${formatCount(errors.length + failed, 'error')}, ${formatCount(warnings.length + warned, 'warning')}`;
+  const vmCount = new Set(vms.map(({ vm, from }) => JSON.stringify([from, vm]))).size;
+  // A VM counts once for each target.
+  const done = vms.length - failed;
+  const what =
+    vmCount === vms.length
+      ? `${done} of ${formatCount(vmCount, 'VM')} backed up`
+      : `${done} of ${formatCount(vms.length, 'backup')} of ${formatCount(vmCount, 'VM')} done`;
+  return `${job}: ${what}, ${formatBytes(bytes)}${removed}, ${formatCount(errors.length + failed, 'error')}, ${formatCount(warnings.length + warned, 'warning')}`;
 }
 
 /** The status of the worst that went wrong; an error that is no VM's is status 1. */

@@ -47,6 +47,15 @@ export async function openPlaces(env: NodeJS.ProcessEnv): Promise<Places> {
 export { writeClosedFile } from '../config/edit-config.ts';
 export { configFileOf } from '../config/load-config.ts';
 
+/** A text that is another once phd.yaml was written, replaced or removed. */
+export async function configMark(env: NodeJS.ProcessEnv): Promise<string> {
+  const file = configFileOf(choosePlaces(env, process.getuid?.() === 0));
+  return await stat(file).then(
+    ({ ino, mtimeMs, size }) => `${ino} ${mtimeMs} ${size}`,
+    (error: NodeJS.ErrnoException) => String(error.code),
+  );
+}
+
 /** The whole configuration, for who needs no context. Throws CONFIG_INVALID. */
 export async function readConfig(places: Places): Promise<Config> {
   return await loadConfig(places);

@@ -30,8 +30,8 @@ export function textOf(report: RunReport, host: string): string {
   return `${lines.flatMap(folded).join('\n')}\n`;
 }
 
-function vmLine({ vm, target, result, disks, diskBytes, archiveBytes, seconds }: VmReport): string {
-  const mark = result === 'warnings' ? ' (with warnings: see phd jobs)' : '';
+function vmLine({ vm, target, result, job, disks, diskBytes, archiveBytes, seconds }: VmReport): string {
+  const mark = result === 'warnings' ? ` (with warnings: phd jobs log ${job ?? ''})` : '';
   return `${vm}: ${formatCount(disks, 'disk')}, ${formatBytes(diskBytes)} as ${formatBytes(archiveBytes)} in ${Math.round(seconds)} s, target ${target ?? '?'}${mark}`;
 }
 

@@ -4,6 +4,8 @@ export interface VmReport {
   vm: string;
   from: string;
   target: number | null;
+  /** Number of its job in the queue; null: none was queued. */
+  job: number | null;
   result: 'done' | 'warnings' | 'failed';
   code: string | null;
   message: string | null;

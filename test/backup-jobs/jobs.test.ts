@@ -103,7 +103,7 @@ describe('phd backup --job', () => {
 `);
     const run = await tale.phd(['backup', '--job', 'nightly']);
     expect(run.status, run.stderr).toBe(0);
-    expect(run.stdout).toContain('nightly: 4 of 4 VMs backed up');
+    expect(run.stdout).toContain('nightly: 4 of 4 backups of 2 VMs done');
     for (const target of ['one', 'two']) {
       const files = tale.filesOn(target);
       expect(files.filter((file) => file.endsWith('.phd'))).toHaveLength(4);

@@ -1,5 +1,5 @@
 /** Jobs in the console: they run elsewhere, so neither console nor worker may die with one another's troubles. */
-import { existsSync, readFileSync, renameSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Job } from '../../src/model/job.ts';
@@ -493,6 +493,19 @@ describe('backup and configuration', () => {
     await console_.waitFor('L  Last run');
     console_.press('l');
     await console_.waitFor('BACKED UP');
+    console_.press('escape');
+    await console_.waitFor('L  Last run');
+    console_.press('escape');
+    await console_.waitFor(/> +1 nightly/);
+    console_.press('escape');
+    await console_.waitFor('S  Status');
+    // phd.yaml is changed by another while the console is open.
+    writeFileSync(
+      tale.path('phd.yaml'),
+      readFileSync(tale.path('phd.yaml'), 'utf8').replace('22:00', '21:30'),
+    );
+    console_.press('j');
+    await console_.waitFor(/> +1 nightly +.* DELTA \d{4}-\d\d-\d\d 21:30/);
     await console_.close({ comparing: true });
   });
 

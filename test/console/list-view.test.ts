@@ -97,6 +97,16 @@ it('reads again when the text of the finder or the index changes', () => {
   expect(source.asked).toBe(6);
 });
 
+it('a text that nothing holds is told as that, not as a list without rows', () => {
+  const list = open(slowSource(0));
+  list.rest();
+  expect(list.text()).toContain('none');
+  list.view.onAction('filter', { kind: 'text', text: '/' });
+  list.view.onOther({ kind: 'text', text: 'weekly' });
+  list.rest();
+  expect(list.text()).toContain('Nothing holds "weekly".');
+});
+
 it('the marker stays with its row when others come and go, and with its place when the row goes', () => {
   const source = slowSource(100);
   const list = open(source);

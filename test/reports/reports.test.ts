@@ -25,6 +25,7 @@ const vm = (name: string, result: 'done' | 'warnings' | 'failed', message: strin
   vm: name,
   from: '/vms',
   target: 1,
+  job: 7,
   result,
   code: message === null ? null : 'IO',
   message,

@@ -18,6 +18,8 @@ interface Run {
   missing: string[];
   /** Disks of which nothing can be restored. */
   unfit: ArchiveListRow[];
+  /** Of its archives, FULLs among them if they were made by it. */
+  sizeBytes: number;
 }
 
 export async function pickRun(draft: Draft): Promise<StepEnd> {
@@ -36,7 +38,7 @@ export async function pickRun(draft: Draft): Promise<StepEnd> {
       columns: [
         { title: 'run', columns: 16, text: ({ stamp }) => stampText(stamp) },
         { title: 'disks', columns: 5, align: 'right', text: ({ rows }) => String(rows.length) },
-        { title: 'size', columns: 7, align: 'right', text: ({ rows }) => formatBytes(sizeOf(rows)) },
+        { title: 'size', columns: 7, align: 'right', text: ({ sizeBytes }) => formatBytes(sizeBytes) },
         { title: '', columns: 0, text: runText },
       ],
       markOf: ({ missing, unfit }) => (missing.length + unfit.length > 0 ? 'warning' : 'plain'),
@@ -85,10 +87,6 @@ function runText({ rows, missing, unfit }: Run): string {
   return parts.length > 0 ? parts.join('; ') : rows.map(({ disk }) => disk).join(', ');
 }
 
-function sizeOf(rows: readonly ArchiveListRow[]): number {
-  return rows.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-}
-
 function runsOf(draft: Draft): Run[] {
   const list = draft.browser.archives({ ...chosenFilter(draft), mode: 'all' });
   while (!list.length.isExact && list.length.known < MAX_ARCHIVES && list.advance(100));
@@ -117,5 +115,6 @@ function runOf(stamp: string, all: readonly ArchiveListRow[]): Run {
   const wanted = new Set(all.flatMap(({ header }) => header?.runDisks ?? []));
   const missing = [...wanted].filter((key) => !chosen.has(key) && !unfit.has(key));
   const rows = [...chosen.values()].sort((a, b) => (a.scsiId < b.scsiId ? -1 : 1));
-  return { stamp, rows, missing, unfit: [...unfit.values()] };
+  const sizeBytes = all.reduce((sum, row) => sum + row.sizeBytes, 0);
+  return { stamp, rows, missing, unfit: [...unfit.values()], sizeBytes };
 }
