@@ -389,6 +389,7 @@ export async function proveUnchanged(
 ): Promise<void> {
   if (disk.geometry.diskBytes !== source.sizeBytes) throw sourceChanged(source.name, 'its size changed');
   await rereadSample(run.pool, disk, map, source.name, run.signal);
+  await disk.reader?.confirm?.(run.signal);
 }
 
 /** Null where nobody keeps account of the disk. Throws SOURCE_CHANGED, TARGET_*, CANCELLED. */

@@ -14,6 +14,11 @@ export interface DiskReader {
     | ((region: { firstBlock: number; count: number }, signal?: AbortSignal) => Promise<RegionDigests>)
     | null;
   /**
+   * Called at the end, before anything bears its final name: whether the disk was held still to this moment. Left out: it
+   * cannot be otherwise. Throws SOURCE_CHANGED, TARGET_*, CANCELLED.
+   */
+  confirm?: (signal?: AbortSignal) => Promise<void>;
+  /**
    * Called once the disk has been read, before its DELTA (an empty one beside a FULL) is finished: what is to be kept
    * and told of this image. Left out: nothing. Throws SOURCE_CHANGED, TARGET_*, CANCELLED.
    */

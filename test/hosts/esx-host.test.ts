@@ -5,7 +5,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type * as Library from '../../src/engine/index.ts';
-import { parseSnapshots } from '../../src/hosts/esx/esx-snapshot.ts';
+import { OwnSnapshots, parseSnapshots } from '../../src/hosts/esx/esx-snapshot.ts';
 import { parseVmTable, pathOfPlace } from '../../src/hosts/esx/vm-list.ts';
 import { randomLooking } from '../support/disk-images.ts';
 import { type SimulatedEsx, startSimulatedEsx } from '../support/servers/esx/simulated-esx.ts';
@@ -208,6 +208,64 @@ describe('An ESX host', () => {
     old.removeSnapshots(3);
   });
 
+  it('one that cannot be removed keeps no other there, and none is left with each backup', async () => {
+    const host = await context.host('old');
+    const vm = only((await host.listVms()).filter(({ id }) => id === '3'));
+    const frozen = await host.freeze(vm, { onWarning: () => undefined });
+    const ours = only(old.snapshots(3)).replace(/-[^-]+$/, '-bbbbbbbb');
+    await frozen.release();
+    // What somebody pasted: a whole entry, of one that is not there.
+    const pasted = `see\n--|-CHILD\n----Snapshot Name        : ${ours}\n----Snapshot Id        : 99`;
+    old.command('vim-cmd', 'vmsvc/snapshot.create', '3', 'nightly', pasted, '0', '0');
+    for (let run = 0; run < 2; run++) {
+      const { failed, disks } = await backUp('old', 'web');
+      expect(disks).toHaveLength(1);
+      expect(only(failed).error.message).toContain(`cannot remove snapshot ${ours}`);
+      expect(old.snapshots(3)).toEqual(['nightly']);
+    }
+    old.removeSnapshots(3);
+  });
+
+  it('a snapshot that somebody removes while the disk is read: that is no backup', async () => {
+    // Switched off, so that no lock of the host keeps what is written now from being read.
+    modern.addVm({ id: 12, name: 'still', power: 'off', disks: [{ name: 'still.vmdk', content: web }] });
+    const run = phd.backupHostVm(
+      context,
+      { host: 'modern', vm: 'still', mode: 'full' },
+      {
+        beforeDisk: () => {
+          modern.removeSnapshots(12);
+          modern.guestWrite(12, 6, randomLooking('after the snapshot', BLOCK));
+        },
+      },
+    );
+    const { disks, failed } = await run;
+    expect(disks).toEqual([]);
+    expect(only(failed).error).toMatchObject({
+      code: 'SOURCE_CHANGED',
+      message: expect.stringContaining('was removed while its disks were read'),
+    });
+    expect(tale.filesOn('one').filter((file) => /still|\.part/.test(file))).toEqual([]);
+    modern.forgetVm(12);
+  });
+
+  it('the live snapshot of another home on this machine stays, though both trust the same file of host keys', async () => {
+    const host = await context.host('modern');
+    const frozen = await host.freeze(only((await host.listVms()).filter(({ id }) => id === '3')), {
+      onWarning: () => undefined,
+    });
+    const [theirs] = modern.snapshots(3);
+    const other = new Tale();
+    const lines = hostLines(modern, other, 'modern').replace('modern.known', tale.path('modern.known'));
+    other.configure({ config: `hosts:\n${lines}` });
+    const run = await other.phd(['backup', 'modern/web']);
+    other.remove();
+    expect(run.status, run.stderr).toBe(0);
+    expect(run.stderr).not.toContain('was removed');
+    expect(modern.snapshots(3)).toEqual([theirs]);
+    await frozen.release();
+  });
+
   it('of a release that tells no ids only a snapshot that stands alone is removed', async () => {
     old.setFault('no-ids');
     expect((await backUp('old', 'web')).failed).toEqual([]);
@@ -362,19 +420,49 @@ describe('The table of VMs', () => {
   });
 });
 
-it('a snapshot whose name holds a line separator is not taken for the one that a description before it names', () => {
-  const text = [
-    '|-ROOT',
-    '--Snapshot Name        : first',
-    '--Snapshot Id        : 1',
-    '--Snapshot Desciption  : two lines',
-    '--Snapshot Name        : phd-backup-000000000000-00000000',
-    '--|-CHILD',
-    '----Snapshot Name        : of\u2028people\u2029\rhere',
-    '----Snapshot Id        : 2',
-  ].join('\n');
-  expect(parseSnapshots(text)).toEqual([
-    { id: '1', name: 'first' },
-    { id: '2', name: 'of\u2028people\u2029\rhere' },
-  ]);
+describe('The tree of snapshots', () => {
+  const OURS = 'phd-backup-0123456789ab-00000000';
+  const namesIn = (lines: string[]) => parseSnapshots(lines.join('\n')).map(({ name }) => name);
+
+  it('is read entry by entry: a description names no snapshot, a line separator in a name ends nothing', () => {
+    const text = [
+      '|-ROOT',
+      '--Snapshot Name        : first',
+      '--Snapshot Id        : 1',
+      '--Snapshot Desciption  : two lines',
+      `--Snapshot Name        : ${OURS}`,
+      '--|-CHILD',
+      '----Snapshot Name        : of\u2028people\u2029\rhere',
+      '----Snapshot Id        : 2',
+    ].join('\n');
+    expect(parseSnapshots(text)).toEqual([
+      { id: '1', name: 'first' },
+      { id: '2', name: 'of\u2028people\u2029\rhere' },
+    ]);
+  });
+
+  it('a name of several lines is one name, whatever its lines look like', () => {
+    const shell = undefined as never;
+    const snapshots = new OwnSnapshots(shell, '/home/of/phd');
+    const ours = snapshots.newName();
+    const name = `--Snapshot Name        : ${ours}`;
+    const [first] = parseSnapshots(
+      ['|-ROOT', '--Snapshot Name        : x', name, '--Snapshot Id        : 4'].join('\n'),
+    );
+    expect(first).toEqual({ id: '4', name: `x\n${name}` });
+    expect(snapshots.isOwn(first!)).toBe(false);
+    for (const other of [`${ours}, keep`, `${ours}0`, ours.replace(/-[^-]+$/, '-keep this')])
+      expect(snapshots.isOwn({ id: '1', name: other }), other).toBe(false);
+    expect(snapshots.isOwn({ id: '1', name: ours })).toBe(true);
+    expect(new OwnSnapshots(shell, '/home/of/another').isOwn({ id: '1', name: ours })).toBe(false);
+  });
+
+  it('a release that shows no branches, or no ids, is read all the same', () => {
+    const entry = (name: string, id: string) => [
+      `--Snapshot Name        : ${name}`,
+      ...(id ? [`--Snapshot Id        : ${id}`] : []),
+    ];
+    expect(namesIn([...entry('a', '1'), ...entry(OURS, '2')])).toEqual(['a', OURS]);
+    expect(namesIn(['|-ROOT', ...entry('a', ''), '--|-CHILD', ...entry(OURS, '')])).toEqual(['a', OURS]);
+  });
 });

@@ -255,8 +255,7 @@ describe('A VM put onto an ESX host', () => {
   });
 
   it('what a killed one left half is taken away by the next', async () => {
-    const host = await context.host('esx');
-    const { owner } = new OwnSnapshots(undefined as never, host.config);
+    const { owner } = new OwnSnapshots(undefined as never, context.places.stateDir);
     mkdirSync(esx.store('half'));
     writeFileSync(esx.store('half', 'phd-restore.unfinished'), `${owner}\n`);
     writeFileSync(esx.store('half', 'web-flat.vmdk'), 'half');

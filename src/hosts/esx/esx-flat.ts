@@ -59,7 +59,7 @@ export async function proveFlat(
   const way = await readWay(shell, signal);
   const helper = way === 'python3' ? await LastingHelper.start(shell) : null;
   try {
-    const reader = new EsxReader(shell, flatPath, geometry.diskBytes, way, helper);
+    const reader = new EsxReader(shell, flatPath, geometry.diskBytes, way, { helper });
     for (let first = 0; first < geometry.blockCount; first += REGION) {
       throwIfAborted(signal);
       const count = Math.min(REGION, geometry.blockCount - first);

@@ -35,7 +35,7 @@ export class EsxHost implements Host {
   constructor(config: HostConfig, access: HostAccess) {
     this.config = config;
     this.shell = new EsxShell(config, access);
-    this.snapshots = new OwnSnapshots(this.shell, config);
+    this.snapshots = new OwnSnapshots(this.shell, access.home);
   }
 
   async listVms(signal?: AbortSignal): Promise<EsxVm[]> {
@@ -75,6 +75,8 @@ class Freeze {
   readonly #folder: string;
   readonly #cloneFolder: string;
   #helper: LastingHelper | null = null;
+  /** Name of our snapshot; it may stand as soon as it has one. */
+  #snapshot: string | null = null;
   #isReleased = false;
   /** A snapshot, or its removal, was asked for, and it is not known what became of that. */
   #isUncertain = false;
@@ -137,7 +139,7 @@ class Freeze {
     const { signal, onWarning } = this.#options;
     const vm = shownName(this.#vm.name);
     try {
-      for (const name of await this.#host.snapshots.removeOwn(this.#vm.id, signal))
+      for (const name of await this.#host.snapshots.removeOwn(this.#vm.id, null, signal))
         onWarning(`${vm}: snapshot ${name}, left there by a backup that was broken off, was removed`);
       await this.#removeClones();
     } catch (error) {
@@ -155,7 +157,7 @@ class Freeze {
     for (const pauseMs of [...RELEASE_PAUSES_MS, null]) {
       try {
         if (this.#isUncertain) await snapshots.idle(this.#vm.id);
-        await snapshots.removeOwn(this.#vm.id);
+        await snapshots.removeOwn(this.#vm.id, this.#snapshot);
         await this.#removeClones();
         this.#isReleased = true;
         shell.log(`${this.#vm.name}: no snapshot of ours is there`);
@@ -192,7 +194,8 @@ class Freeze {
       await hook('preFreeze', preFreeze, signal);
       throwIfAborted(signal);
       this.#isUncertain = true;
-      await snapshots.create(vm.id, snapshots.newName(), quiesce);
+      this.#snapshot = snapshots.newName();
+      await snapshots.create(vm.id, this.#snapshot, quiesce);
       this.#isUncertain = false;
     } finally {
       // Whatever happened: a database that was told to hold still must go on.
@@ -200,6 +203,16 @@ class Freeze {
         onWarning(`${shownName(vm.name)}: ${error.message}`),
       );
     }
+  }
+
+  /** Once the snapshot is gone the guest writes into the disks again, whoever removed it. */
+  async #confirm(signal?: AbortSignal): Promise<void> {
+    const { snapshots, config } = this.#host;
+    if (this.#snapshot !== null && (await snapshots.stands(this.#vm.id, this.#snapshot, signal))) return;
+    throw new PhdError(
+      'SOURCE_CHANGED',
+      `host ${config.name}: snapshot ${this.#snapshot} of ${shownName(this.#vm.name)} was removed while its disks were read: what was read may be of two moments`,
+    );
   }
 
   async #readVmx(): Promise<{ bytes: Buffer; vmx: Vmx }> {
@@ -232,7 +245,10 @@ class Freeze {
       files: [...files, ...descriptors],
       disks: disks.map(({ descriptorBytes: _, ...disk }) => ({
         ...disk,
-        reader: new EsxReader(shell, disk.flatPath, disk.sizeBytes, way, this.#helper),
+        reader: new EsxReader(shell, disk.flatPath, disk.sizeBytes, way, {
+          helper: this.#helper,
+          confirm: (signal) => this.#confirm(signal),
+        }),
       })),
       refused,
       notices: [...more, ...notices],

@@ -42,12 +42,23 @@ export class EsxReader implements DiskReader {
   readonly #geometry: Geometry;
   readonly #helper: LastingHelper | null;
   readonly digests: DiskReader['digests'];
+  readonly confirm: (signal?: AbortSignal) => Promise<void>;
 
-  constructor(shell: EsxShell, path: string, sizeBytes: number, way: ReadWay, helper: LastingHelper | null) {
+  constructor(
+    shell: EsxShell,
+    path: string,
+    sizeBytes: number,
+    way: ReadWay,
+    {
+      helper,
+      confirm = async () => undefined,
+    }: { helper: LastingHelper | null; confirm?: (signal?: AbortSignal) => Promise<void> },
+  ) {
     this.#shell = shell;
     this.#path = path;
     this.#geometry = geometryOf(sizeBytes);
     this.#helper = helper;
+    this.confirm = (signal) => this.#lasting(() => confirm(signal), signal);
     if (helper !== null)
       this.digests = (region) => helper.digests(this.#range(region.firstBlock, region.count));
     else if (way === 'dd') this.digests = null;

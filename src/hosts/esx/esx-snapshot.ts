@@ -1,14 +1,13 @@
 /** Snapshots of a VM on an ESX host: ours are told by their name, made, found again, and removed until they are gone. */
-import { createHash, randomBytes } from 'node:crypto';
-import { hostname } from 'node:os';
+import { randomBytes } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
-import { PhdError } from '../../errors.ts';
-import type { HostConfig } from '../../model/config.ts';
+import { fromErrno, PhdError } from '../../errors.ts';
 import { shellQuoted } from '../../storage/shell-word.ts';
+import { ownerOf } from '../owner.ts';
 import type { EsxShell } from './esx-shell.ts';
 
 const PREFIX = 'phd-backup';
-const OF_PROGRAM = new RegExp(`^${PREFIX}-[0-9a-f]{12}-[0-9a-f]{8}$`);
+const OF_PROGRAM = new RegExp(`^${PREFIX}-([0-9a-f]{12})-[0-9a-f]{8}$`);
 /** The guest may take long to flush; the host gives up itself before that. */
 const CREATE_TIMEOUT_MS = 20 * 60_000;
 /** What a guest wrote in a day may take hours to merge. */
@@ -23,41 +22,51 @@ export interface Snapshot {
 }
 
 /**
- * Of `vim-cmd vmsvc/snapshot.get`: all snapshots of the tree, in its order. A host that tells ids tells one for each: a name without
- * one is of a description there.
+ * Of `vim-cmd vmsvc/snapshot.get`: all snapshots of the tree, in its order, each after a branch of it. Names and descriptions may
+ * hold lines that look like others': below a branch the first name counts, up to the id all is of that name, then all is of the
+ * description. A host that tells ids tells one for each.
  */
 export function parseSnapshots(text: string): Snapshot[] {
   const found: Snapshot[] = [];
   const names: Snapshot[] = [];
+  const lines = text.split(/\r?\n/);
+  const hasBranches = lines.some((line) => BRANCH.test(line));
+  let mayBegin = !hasBranches;
   let name: string | undefined;
-  for (const line of text.split(/\r?\n/)) {
+  for (const line of lines) {
     // A name may hold what JavaScript takes for the end of a line.
     const named = /^-*\s*Snapshot Name\s*: ?(.*)$/s.exec(line)?.[1];
-    if (named !== undefined) {
-      name = named;
-      names.push({ id: null, name });
-    }
+    if (named !== undefined) names.push({ id: null, name: named });
     const id = /^-*\s*Snapshot Id\s*: ?(\d+)\s*$/.exec(line)?.[1];
-    if (id === undefined || name === undefined) continue;
-    found.push({ id, name });
-    name = undefined;
+    if (name === undefined) {
+      mayBegin ||= BRANCH.test(line);
+      if (mayBegin) name = named;
+    } else if (id === undefined) name += `\n${line}`;
+    else {
+      found.push({ id, name });
+      name = undefined;
+      mayBegin = !hasBranches;
+    }
   }
   return found.length > 0 ? found : names;
+}
+
+const BRANCH = /^-*\|-(ROOT|CHILD)\s*$/;
+
+/** Bears a name that nobody can have known before; what stands before it is of a description. */
+function bears({ name }: Snapshot, known: string): boolean {
+  return name === known || name.endsWith(`: ${known}`);
 }
 
 /** Snapshots of one home of this program: another one, on this machine or elsewhere, has other names. */
 export class OwnSnapshots {
   readonly #shell: EsxShell;
-  readonly #prefix: string;
   readonly owner: string;
 
-  constructor(shell: EsxShell, { knownHostsFile }: Pick<HostConfig, 'knownHostsFile'>) {
+  /** `home`: what tells this home of the program from others on this machine. */
+  constructor(shell: EsxShell, home: string) {
     this.#shell = shell;
-    this.owner = createHash('sha256')
-      .update(`${hostname()}\0${knownHostsFile ?? ''}`)
-      .digest('hex')
-      .slice(0, 12);
-    this.#prefix = `${PREFIX}-${this.owner}-`;
+    this.owner = ownerOf(home);
   }
 
   /** Throws NOT_FOUND if the host knows no such VM, TARGET_*, CANCELLED. */
@@ -70,7 +79,7 @@ export class OwnSnapshots {
   }
 
   isOwn({ name }: Snapshot): boolean {
-    return name.startsWith(this.#prefix);
+    return OF_PROGRAM.exec(name)?.[1] === this.owner;
   }
 
   /** Made by this program, here or elsewhere. */
@@ -78,8 +87,13 @@ export class OwnSnapshots {
     return OF_PROGRAM.test(name);
   }
 
+  /** Whether the one of this name, made by this process, stands. Throws as `all`. */
+  async stands(vmId: string, name: string, signal?: AbortSignal): Promise<boolean> {
+    return (await this.all(vmId, signal)).some((one) => bears(one, name));
+  }
+
   newName(): string {
-    return `${this.#prefix}${randomBytes(4).toString('hex')}`;
+    return `${PREFIX}-${this.owner}-${randomBytes(4).toString('hex')}`;
   }
 
   /**
@@ -98,33 +112,51 @@ export class OwnSnapshots {
       timeoutMs: CREATE_TIMEOUT_MS,
     });
     if (result.status !== 0) throw this.#shell.refusal(doing, result);
-    if (await this.#settled(vmId, (all) => all.some((one) => one.name === name), CREATE_TIMEOUT_MS)) return;
+    if (await this.#settled(vmId, (all) => all.some((one) => bears(one, name)), CREATE_TIMEOUT_MS)) return;
     throw this.#shell.refusal(`${doing}: the host says nothing of it afterwards`, result);
   }
 
-  /** Removes those that are ours and sees that they are gone; names of those removed. Throws as above. */
-  async removeOwn(vmId: string, signal?: AbortSignal): Promise<string[]> {
+  /**
+   * Removes those that are ours and sees that they are gone; names of those removed. Throws as above, once all were tried: one that
+   * cannot go must not keep another there. `made`: name of the one that this process made, if any.
+   */
+  async removeOwn(vmId: string, made: string | null, signal?: AbortSignal): Promise<string[]> {
     const all = await this.all(vmId, signal);
-    const own = all.filter((one) => this.isOwn(one));
-    for (const { id, name } of own) {
-      // Without a word the old command removes the first one of the tree: it must be the only one.
-      if (id === null && all.length > 1)
-        throw new PhdError(
-          'TARGET_REFUSED',
-          `host ${this.#shell.config.name}: VM ${vmId} has ${all.length} snapshots, and this release tells no ids of them: remove ${name} by hand`,
-        );
-      // A description may hold lines that look like a snapshot; no id is taken on the word of two.
-      if (id !== null && all.filter((one) => one.id === id).length > 1)
-        throw new PhdError(
-          'TARGET_LIED',
-          `host ${this.#shell.config.name}: VM ${vmId} has two snapshots of id ${id}: remove ${name} by hand`,
-        );
-      await this.#remove(vmId, id, name, signal);
+    const removed: string[] = [];
+    let first: PhdError | null = null;
+    const isOurs = (one: Snapshot): boolean => this.isOwn(one) || (made !== null && bears(one, made));
+    for (const one of all.filter(isOurs)) {
+      try {
+        await this.#remove(vmId, one, all, signal);
+        removed.push(one.name);
+      } catch (error) {
+        const failure = fromErrno(error, one.name);
+        if (['CANCELLED', 'TARGET_UNREACHABLE', 'NOT_FOUND'].includes(failure.code)) throw failure;
+        first ??= failure;
+      }
     }
-    return own.map(({ name }) => name);
+    if (first !== null) throw first;
+    return removed;
   }
 
-  async #remove(vmId: string, id: string | null, name: string, signal?: AbortSignal): Promise<void> {
+  async #remove(
+    vmId: string,
+    { id, name }: Snapshot,
+    all: readonly Snapshot[],
+    signal?: AbortSignal,
+  ): Promise<void> {
+    // Without a word the old command removes the first one of the tree: it must be the only one.
+    if (id === null && all.length > 1)
+      throw new PhdError(
+        'TARGET_REFUSED',
+        `host ${this.#shell.config.name}: VM ${vmId} has ${all.length} snapshots, and this release tells no ids of them: remove ${name} by hand`,
+      );
+    // A description may hold lines that look like a snapshot; no id is taken on the word of two.
+    if (id !== null && all.filter((one) => one.id === id).length > 1)
+      throw new PhdError(
+        'TARGET_LIED',
+        `host ${this.#shell.config.name}: VM ${vmId} has two snapshots of id ${id}: remove ${name} by hand`,
+      );
     const doing = `cannot remove snapshot ${name} of VM ${vmId}`;
     const result = await this.#shell.run(
       `vim-cmd vmsvc/snapshot.remove ${vmId}${id === null ? '' : ` ${id}`}`,
@@ -134,7 +166,7 @@ export class OwnSnapshots {
       },
     );
     if (result.status !== 0) throw this.#shell.refusal(doing, result);
-    const isGone = (all: Snapshot[]): boolean => !all.some((one) => one.name === name);
+    const isGone = (now: Snapshot[]): boolean => !now.some((one) => one.name === name);
     if (await this.#settled(vmId, isGone, REMOVE_TIMEOUT_MS, signal)) return;
     throw this.#shell.refusal(`${doing}: it is still there`, result);
   }

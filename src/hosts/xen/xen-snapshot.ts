@@ -1,15 +1,16 @@
 /** Snapshots of a VM in a pool: ours are told by their name, made, found again, and removed with their disks. */
-import { createHash, randomBytes } from 'node:crypto';
-import { hostname } from 'node:os';
+import { randomBytes } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { shownName } from '../../datastore/plain-name.ts';
 import { fromErrno, PhdError } from '../../errors.ts';
+import { ownerOf } from '../owner.ts';
 import { isQuiesceRefusal, xenCodeOf } from './xen-error.ts';
 import { NO_REF, nothing, ref, type VmRecord, vbdRecord, vdiRecord, vmRecord } from './xen-records.ts';
 import type { XenSession } from './xen-session.ts';
 
 /** Begins names of ours; also the key of the mark on a snapshot that bears the name of its VM. */
 export const SNAPSHOT_MARK = 'phd-backup';
+const OF_PROGRAM = new RegExp(`^${SNAPSHOT_MARK}-([0-9a-f]{12})-[0-9a-f]{8}$`);
 const CREATE_TIMEOUT_MS = 20 * 60_000;
 const REMOVE_TIMEOUT_MS = 60 * 60_000;
 const IDLE_PAUSE_MS = 1_000;
@@ -23,26 +24,24 @@ export interface XenSnapshot {
 
 export class XenSnapshots {
   readonly #session: XenSession;
-  readonly #prefix: string;
   readonly #owner: string;
 
   /** `home`: what tells this home of the program from others. */
   constructor(session: XenSession, home: string) {
     this.#session = session;
-    this.#owner = createHash('sha256').update(`${hostname()}\0${home}`).digest('hex').slice(0, 12);
-    this.#prefix = `${SNAPSHOT_MARK}-${this.#owner}-`;
+    this.#owner = ownerOf(home);
   }
 
   /** Made by this home. */
   isOwn(record: VmRecord): boolean {
     const { name_label: name, is_a_snapshot: isSnapshot } = record;
-    return isSnapshot && (name.startsWith(this.#prefix) || markOf(record) === this.#owner);
+    return isSnapshot && (OF_PROGRAM.exec(name)?.[1] === this.#owner || markOf(record) === this.#owner);
   }
 
   /** Made by this program, here or elsewhere. */
   isOfProgram(record: VmRecord): boolean {
     const { name_label: name, is_a_snapshot: isSnapshot } = record;
-    return isSnapshot && (name.startsWith(`${SNAPSHOT_MARK}-`) || markOf(record) !== null);
+    return isSnapshot && (OF_PROGRAM.test(name) || markOf(record) !== null);
   }
 
   /**
@@ -67,7 +66,7 @@ export class XenSnapshots {
     quiesce: boolean,
     onWarning: (text: string) => void,
   ): Promise<string> {
-    const name = `${this.#prefix}${randomBytes(4).toString('hex')}`;
+    const name = `${SNAPSHOT_MARK}-${this.#owner}-${randomBytes(4).toString('hex')}`;
     const doing = `cannot make a snapshot of ${shownName(vm)}`;
     const make = (method: string): Promise<string> =>
       this.#session.call(method, [vmRef, name], ref, doing, { timeoutMs: CREATE_TIMEOUT_MS });
