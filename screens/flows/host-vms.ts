@@ -17,7 +17,7 @@ export async function pickHostVm(desk: Desk, hostName: string): Promise<HostSour
   const vms = await desk.dialogue.busy(`VMs of ${hostName}`, async (signal, say) => {
     say('asking the host');
     const host = await (await desk.context()).host(hostName);
-    return await host.listVms(signal);
+    return await host.listVms(signal, (fault) => desk.dialogue.notice(fault, 'warning'));
   });
   if (vms === undefined) return undefined;
   const answer = await desk.dialogue.list<HostVm>({

@@ -1,5 +1,5 @@
 /** The VMs that backup jobs choose from: folders of datastores and VMs of hosts, by name. */
-import { findVmFolders } from '../engine/backup-preview.ts';
+import { findVmFolders, previewBackup } from '../engine/backup-preview.ts';
 import type { EngineContext } from '../engine/context.ts';
 import { fromErrno } from '../errors.ts';
 import type { HostVm } from '../hosts/host.ts';
@@ -43,7 +43,8 @@ export async function findJobVms(
   for (const name of wanted.filter(isHost)) {
     try {
       const host = await context.host(name);
-      found.vms.push(...vmsOfHost(name, await host.listVms(signal)));
+      const onFault = (fault: string): void => void found.faults.push(`host ${name}: ${fault}`);
+      found.vms.push(...vmsOfHost(name, await host.listVms(signal, onFault)));
     } catch (error) {
       const failure = fromErrno(error, `host ${name}`);
       if (failure.code === 'CANCELLED') throw failure;
@@ -53,10 +54,20 @@ export async function findJobVms(
   return found;
 }
 
-/** A name borne twice is told by uuid or id. */
+/** What its archives go by; null where its host does not tell it in its list. Throws what `previewBackup` throws. */
+export async function uuidOfVm(context: EngineContext, { source, hostVm }: JobVm): Promise<string | null> {
+  if ('folder' in source) return (await previewBackup(context, source.folder)).uuid;
+  return hostVm?.uuid ?? null;
+}
+
+/** Characters of a name that a request takes. */
+const MAX_NAME = 255;
+
+/** A name borne twice, or that no request takes, is told by uuid or id. */
 function vmsOfHost(host: string, vms: readonly HostVm[]): JobVm[] {
   return vms.map((hostVm) => {
-    const isAlone = vms.filter(({ name }) => name === hostVm.name).length === 1;
+    const isFit = hostVm.name !== '' && hostVm.name.length <= MAX_NAME;
+    const isAlone = isFit && vms.filter(({ name }) => name === hostVm.name).length === 1;
     const vm = isAlone ? hostVm.name : (hostVm.uuid ?? hostVm.id);
     return { name: hostVm.name, from: host, source: { host, vm }, hostVm };
   });

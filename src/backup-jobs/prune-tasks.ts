@@ -1,11 +1,10 @@
 /** Of which VMs, on which targets, by which rules old runs are removed. */
 
-import { previewBackup } from '../engine/backup-preview.ts';
 import type { EngineContext } from '../engine/context.ts';
 import { defaultTarget } from '../engine/default-target.ts';
 import { fromErrno } from '../errors.ts';
 import type { BackupJob } from './job.ts';
-import { findJobVms, type JobVm } from './job-vms.ts';
+import { findJobVms, type JobVm, uuidOfVm } from './job-vms.ts';
 import type { KeepRules } from './retention.ts';
 import { rulesOf } from './run-backup-job.ts';
 import { selectVms } from './select-vms.ts';
@@ -67,19 +66,13 @@ export async function pruneTasks(
   return { tasks, errors };
 }
 
-async function uuidOf(
-  context: EngineContext,
-  { name, source, hostVm }: JobVm,
-  errors: string[],
-): Promise<string | null> {
-  if (!('folder' in source)) {
-    if (hostVm?.uuid == null) errors.push(`${name}: its host tells no uuid: nothing of it is removed`);
-    return hostVm?.uuid ?? null;
-  }
+async function uuidOf(context: EngineContext, vm: JobVm, errors: string[]): Promise<string | null> {
   try {
-    return (await previewBackup(context, source.folder)).uuid;
+    const uuid = await uuidOfVm(context, vm);
+    if (uuid === null) errors.push(`${vm.name}: its host tells no uuid: nothing of it is removed`);
+    return uuid;
   } catch (error) {
-    errors.push(fromErrno(error, name).message);
+    errors.push(fromErrno(error, vm.name).message);
     return null;
   }
 }

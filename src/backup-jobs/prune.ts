@@ -5,9 +5,13 @@ import type { EngineContext } from '../engine/context.ts';
 import { clockFault, indexTargets } from '../engine/index-targets.ts';
 import type { ListedRow } from '../engine/list-archives.ts';
 import { listedRows } from '../engine/list-archives.ts';
+import { archivesBeingRead } from '../engine/scratch.ts';
 import { walkArchives } from '../engine/walk-archives.ts';
 import { fromErrno, PhdError, throwIfAborted } from '../errors.ts';
 import type { Stamp } from '../model/archive.ts';
+import { Queue } from '../queue/queue.ts';
+import { archivesOfRestore } from '../queue/request.ts';
+import type { Storage } from '../storage/storage.ts';
 import { holdsIn } from './holds.ts';
 import { type KeepRules, type RetainedRun, type RetentionLine, retain } from './retention.ts';
 
@@ -44,7 +48,12 @@ export async function planPrune(
   for (const row of listedRows(context, rows))
     byStamp.set(row.stamp, [...(byStamp.get(row.stamp) ?? []), row]);
   const storage = await context.storage(targetNumber);
-  const runs = [...byStamp].map(([stamp, ofRun]) => runOf(stamp, ofRun, byStamp, context.clock.now()));
+  const isRead = await readNow(context);
+  const runs = [...byStamp].map(([stamp, ofRun]) => ({
+    ...runOf(stamp, ofRun, byStamp, context.clock.now()),
+    isForeign: ofRun.some((row) => isForeign(context, row)),
+    isRead: ofRun.some(isRead),
+  }));
   for (;;) {
     throwIfAborted(signal);
     const lines = retain(runs, rules);
@@ -61,6 +70,19 @@ export async function planPrune(
   }
 }
 
+/** Whether a restore of this home reads an archive, or is queued to. */
+async function readNow({ places }: EngineContext): Promise<(row: ListedRow) => boolean> {
+  const read = await archivesBeingRead(places.stateDir);
+  const queue = new Queue(places);
+  try {
+    for (const job of queue.db.jobs({ states: ['waiting', 'running'], kinds: ['restore'] }))
+      for (const archive of archivesOfRestore(job)) read.add(archive);
+  } finally {
+    queue.close();
+  }
+  return ({ targetNumber, folder, file }) => read.has(`${targetNumber}:${folder}/${file}`);
+}
+
 /** Does it; returns how many runs are gone. A run that cannot be removed is a warning and stops no other. */
 export async function prune(
   context: EngineContext,
@@ -69,7 +91,8 @@ export async function prune(
   signal?: AbortSignal,
 ): Promise<number> {
   const storage = await context.storage(targetNumber);
-  const going = lines.filter(({ keep }) => !keep).map(({ run }) => run);
+  const isRead = await readNow(context);
+  const going = lines.flatMap(({ keep, run }) => (keep ? [] : [run]));
   const rowsOf = (stamp: Stamp, kind: ListedRow['kind']): ListedRow[] =>
     (rows.get(stamp) ?? []).filter((row) => row.kind === kind);
   const onFailure = (error: unknown, stamp: Stamp): void => {
@@ -79,6 +102,11 @@ export async function prune(
   };
   // The DELTAs of all runs before the first FULL: whenever it is ended, no DELTA is left without its FULL.
   const needed = new Set<Stamp>();
+  for (const { stamp } of going.filter((run) => (rows.get(run.stamp) ?? []).some(isRead))) {
+    onWarning(`not removed: the run of ${stamp} on target ${targetNumber}: a restore has begun to read it`);
+    needed.add(stamp);
+    for (const { fullStamp } of rows.get(stamp) ?? []) needed.add(fullStamp);
+  }
   for (const { stamp } of going) {
     if (needed.has(stamp)) continue;
     for (const { folder, file, fullStamp } of rowsOf(stamp, 'delta')) {
@@ -92,6 +120,7 @@ export async function prune(
     }
   }
   let removed = 0;
+  const folders = new Set<string>();
   for (const { stamp } of going.filter((run) => !needed.has(run.stamp))) {
     throwIfAborted(signal);
     const ofRun = rows.get(stamp) ?? [];
@@ -100,22 +129,40 @@ export async function prune(
         await storage.remove(`${folder}/${file}`);
         context.jobs.forgetFull(targetNumber, folder, file);
       }
-      for (const folder of new Set(ofRun.map(({ folder: one }) => one)))
-        await removeIfEmpty(context, targetNumber, folder);
+      for (const { folder } of ofRun) folders.add(folder);
       removed++;
       context.log(`retention: removed the run of ${stamp} of ${ofRun[0]?.vm} from target ${targetNumber}`);
     } catch (error) {
       onFailure(error, stamp);
     }
   }
+  for (const folder of folders) {
+    try {
+      await removeIfEmpty(storage, folder);
+    } catch (error) {
+      onWarning(fromErrno(error, `folder ${folder} on target ${targetNumber}`).message);
+    }
+  }
   if (removed > 0) await indexTargets(context, { targets: [targetNumber], scope: 'changed' });
   return removed;
 }
 
-async function removeIfEmpty(context: EngineContext, targetNumber: number, folder: string): Promise<void> {
-  const storage = await context.storage(targetNumber);
+/** Runs of one day share a folder, so it is looked at once all are gone. */
+async function removeIfEmpty(storage: Storage, folder: string): Promise<void> {
   const { entries, complete } = await storage.list(folder);
   if (complete && entries.length === 0) await storage.removeFolder(folder);
+}
+
+/** A FULL that this home has not made, without a DELTA that says who has, is taken for another program's. */
+function isForeign(
+  { jobs }: EngineContext,
+  { foreign, state, targetNumber, folder, file }: ListedRow,
+): boolean {
+  return foreign || (state === 'without DELTA' && jobs.written(targetNumber, folder, file) === undefined);
+}
+
+function isCutFull({ kind, state }: ListedRow): boolean {
+  return kind === 'full' && state === 'arriving or cut';
 }
 
 function runOf(
@@ -129,11 +176,14 @@ function runOf(
   const isYoung = now.getTime() - dateOfStamp(stamp).getTime() < ARRIVING_MS;
   return {
     stamp,
+    vm: rows[0]?.vm ?? '',
     folder: rows[0]?.folder ?? '',
     needs,
-    isComplete: rows.every(({ state }) => state === null),
+    isComplete: rows.every(({ state }) => state === null) && !fulls.some(isCutFull),
     isDamaged: [...rows, ...fulls].some(({ verifyResult }) => verifyResult === 'damaged'),
     isHeld: false,
+    isRead: false,
+    isForeign: false,
     isArriving: isYoung && rows.some(({ state }) => state === 'arriving or cut'),
   };
 }

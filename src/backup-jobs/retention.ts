@@ -6,15 +6,21 @@ import type { Stamp } from '../model/archive.ts';
 
 export interface RetainedRun {
   stamp: Stamp;
+  /** As folders of the target call it: VMs that were copied bear one UUID, and each has its own runs. */
+  vm: string;
   /** Folder on the target. */
   folder: string;
   /** Stamps of the FULLs that its DELTAs need; its own among them where it is a FULL. */
   needs: readonly Stamp[];
-  /** It has all its disks, each with what it needs. */
+  /** It has all its disks, each whole, with what it needs. */
   isComplete: boolean;
   /** An archive of it was found damaged or unreadable. */
   isDamaged: boolean;
   isHeld: boolean;
+  /** A restore reads it, or waits to. */
+  isRead: boolean;
+  /** It holds what this program lists and cannot read. */
+  isForeign: boolean;
   /** An archive of it has not arrived whole, and it is young enough to be under way. */
   isArriving: boolean;
 }
@@ -34,15 +40,41 @@ export interface RetentionLine {
   reason: string;
 }
 
-/** A line for each run, newest first. */
+/** A line for each run, newest first. The rules count the runs of each VM name by themselves. */
 export function retain(runs: readonly RetainedRun[], rules: KeepRules): RetentionLine[] {
   const sorted = [...runs].sort((a, b) => (a.stamp > b.stamp ? -1 : a.stamp < b.stamp ? 1 : 0));
   const reasons = new Map<RetainedRun, string>();
+  for (const name of new Set(sorted.map(({ vm }) => vm)))
+    keepByRules(
+      sorted.filter(({ vm }) => vm === name),
+      rules,
+      reasons,
+    );
+  keepNeeded(sorted, reasons);
+  return sorted.map((run) => {
+    const reason = reasons.get(run);
+    if (reason !== undefined) return { run, keep: true, reason };
+    return {
+      run,
+      keep: false,
+      reason: run.isComplete ? 'no rule keeps it' : 'it is not whole, and a newer run is complete',
+    };
+  });
+}
+
+/** Of the runs of one VM, newest first. */
+function keepByRules(
+  sorted: readonly RetainedRun[],
+  rules: KeepRules,
+  reasons: Map<RetainedRun, string>,
+): void {
   const keep = (run: RetainedRun, reason: string): void => {
     if (!reasons.has(run)) reasons.set(run, reason);
   };
   const complete = sorted.filter(({ isComplete }) => isComplete);
   for (const run of sorted) if (run.isHeld) keep(run, 'held');
+  for (const run of sorted) if (run.isRead) keep(run, 'a restore reads it, or waits to');
+  for (const run of sorted) if (run.isForeign) keep(run, 'made by another program');
   for (const run of sorted) if (run.isArriving) keep(run, 'it may be under way');
   complete.slice(0, rules.last).forEach((run, at) => {
     keep(run, `one of the last ${rules.last} (${at + 1})`);
@@ -64,16 +96,6 @@ export function retain(runs: readonly RetainedRun[], rules: KeepRules): Retentio
   // What is newer than the newest complete run may be under way.
   for (const run of sorted)
     if (newest === undefined || run.stamp > newest.stamp) keep(run, 'not complete yet');
-  keepNeeded(sorted, reasons);
-  return sorted.map((run) => {
-    const reason = reasons.get(run);
-    if (reason !== undefined) return { run, keep: true, reason };
-    return {
-      run,
-      keep: false,
-      reason: run.isComplete ? 'no rule keeps it' : 'it lacks disks, and a newer run is complete',
-    };
-  });
 }
 
 /** A DELTA without its FULL is lost: FULLs of kept runs stay, and what these need. */

@@ -17,9 +17,8 @@ import type { Queue } from '../queue/queue.ts';
 import type { Requests } from '../queue/request.ts';
 import { startNow } from '../queue/start-now.ts';
 import { reportBegin, reportEnd } from '../reports/report.ts';
-import { openedJob } from './due-jobs.ts';
 import type { BackupJob } from './job.ts';
-import { findJobVms, type JobVm } from './job-vms.ts';
+import { findJobVms, type JobVm, uuidOfVm } from './job-vms.ts';
 import { planPrune, prune } from './prune.ts';
 import type { KeepRules } from './retention.ts';
 import {
@@ -32,6 +31,7 @@ import {
   writeJobState,
 } from './run-record.ts';
 import { type Selected, selectVms } from './select-vms.ts';
+import { sharedVms } from './shared-vms.ts';
 
 const LOOK_EVERY_MS = 300;
 
@@ -165,8 +165,8 @@ class JobRun {
   readonly #going = new Map<number, Task>();
   /** Started here, for there was no daemon. */
   readonly #started = new Set<number>();
-  /** The other job that takes a VM to the same target. */
-  readonly #shared = new Map<JobVm, string>();
+  /** VMs of which nothing is removed, and why. */
+  #shared: ReadonlyMap<JobVm, string> = new Map();
 
   constructor(context: EngineContext, queue: Queue, job: BackupJob, options: JobRunOptions) {
     this.#context = context;
@@ -214,24 +214,15 @@ class JobRun {
     const { selected, errors, warnings } = selectVms(found.vms, vms, exclude);
     for (const fault of [...found.faults, ...errors]) this.#error(fault);
     for (const warning of warnings) this.#warn(warning);
-    this.#findShared(found.vms);
+    this.#shared = await sharedVms(
+      this.#context,
+      this.#job,
+      selected.map(({ vm }) => vm),
+      this.#options.signal,
+    );
     return selected.flatMap((one) =>
       (config.targets ?? [undefined]).map((targetNumber) => ({ selected: one, targetNumber })),
     );
-  }
-
-  /** VMs that another job puts on the same target: what one keeps the other would remove, so neither removes anything. */
-  #findShared(vms: readonly JobVm[]): void {
-    const { config } = this.#context;
-    const targetsOf = (job: BackupJob): readonly (number | null)[] =>
-      job.config.targets ?? [defaultTarget(config)];
-    const mine = targetsOf(this.#job);
-    for (const one of config.backupJobs) {
-      if (one.name === this.record.job) continue;
-      const other = openedJob(one, []);
-      if (other === null || !targetsOf(other).some((target) => mine.includes(target))) continue;
-      for (const { vm } of selectVms(vms, other.vms, other.exclude).selected) this.#shared.set(vm, one.name);
-    }
   }
 
   async #backUp(tasks: readonly Task[]): Promise<void> {
@@ -263,7 +254,15 @@ class JobRun {
 
   async #submit(task: Task): Promise<void> {
     if (this.#job.config.preClean) await this.#retain(task, null);
-    const [job] = this.#queue.submit('backup', [this.#request(task)], this.#options.submitter);
+    let job: Job | undefined;
+    try {
+      [job] = this.#queue.submit('backup', [this.#request(task)], this.#options.submitter);
+    } catch (error) {
+      // A name that no request takes is the fault of one VM.
+      const { code, message } = fromErrno(error, task.selected.vm.name);
+      if (code !== 'USAGE') throw error;
+      this.#add(task, null, { code, message });
+    }
     if (job === undefined) return;
     this.#going.set(job.id, task);
     this.#options.onLine(`job ${job.id}: ${task.selected.vm.name}`);
@@ -356,12 +355,12 @@ class JobRun {
   /** Removes what need not stay. Never for a VM whose backup has just failed; what cannot be removed is a warning. */
   async #retain({ selected, targetNumber }: Task, result: BackupResult | null): Promise<void> {
     const rules = rulesOf(this.#job, selected);
-    const uuid = result?.uuid ?? (await this.#uuidOf(selected.vm));
+    const uuid = result?.uuid ?? (await uuidOfVm(this.#context, selected.vm).catch(() => null));
     const target = result?.targetNumber ?? targetNumber ?? defaultTarget(this.#context.config);
     if (rules === null || uuid === null || target == null) return;
     const other = this.#shared.get(selected.vm);
     if (other !== undefined) {
-      this.#warn(`${selected.vm.name}: job ${other} takes it to the same target: nothing of it is removed`);
+      this.#warn(`${selected.vm.name}: ${other}: nothing of it is removed`);
       return;
     }
     try {
@@ -373,17 +372,6 @@ class JobRun {
       if (failure.code === 'CANCELLED') throw failure;
       this.#warn(`${selected.vm.name}: ${failure.message}`);
     }
-  }
-
-  /** Known before a backup only where it was backed up by this name before, or the source tells. */
-  async #uuidOf(vm: JobVm): Promise<string | null> {
-    if (vm.hostVm !== null) return vm.hostVm.uuid;
-    const { previewBackup } = await import('../engine/backup-preview.ts');
-    if (!('folder' in vm.source)) return null;
-    return await previewBackup(this.#context, vm.source.folder).then(
-      ({ uuid }) => uuid,
-      () => null,
-    );
   }
 
   async #hook(name: 'beforeRun' | 'afterRun', command: string | null, result: string): Promise<void> {

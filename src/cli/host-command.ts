@@ -134,7 +134,9 @@ async function listHosts(
   for (const name of wanted) {
     try {
       const host = await context.host(name);
-      const vms = await host.listVms(cli.signal);
+      const vms = await host.listVms(cli.signal, (fault) => {
+        failures.push(cli.reportItemError(new PhdError('TARGET_LIED', `host ${name}: ${fault}`), {}, isJson));
+      });
       for (const twin of twinsOf(vms))
         cli.warn(`host ${name}: several VMs are named ${escapeText(twin)}: they are told by their UUIDs`);
       for (const vm of vms) {

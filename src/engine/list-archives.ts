@@ -28,7 +28,7 @@ export interface ListFilter {
 }
 
 /**
- * Why a row is no archive to count on, or null. `arriving or cut`: its end is missing; `foreign`: listed, not
+ * Why a row is no archive to count on, or null. `arriving or cut`: its end is missing, or it has another size than was written; `foreign`: listed, not
  * restored; `without DELTA`: a FULL whose empty DELTA is not in its folder;
  * `without FULL`: a DELTA whose FULL the index knows nowhere; `partial`: its run lacks disks;
  * `incomplete`: sectors of the device could not be read, zeros stand for them.
@@ -120,7 +120,7 @@ export function listedRows(catalogue: Catalogue, rows: readonly ArchiveRow[]): L
 
 /** `partialRuns` remembers what was found of each run of the page. */
 function stateOf(context: Catalogue, row: ArchiveRow, partialRuns: Map<string, boolean>): ArchiveState {
-  if (!row.complete) return 'arriving or cut';
+  if (!row.complete || !hasWrittenSize(context, row)) return 'arriving or cut';
   if (isForeign(row)) return 'foreign';
   if (row.kind === 'full' && !context.index.hasEmptyDelta(row.id)) return 'without DELTA';
   const run = `${row.vmId} ${row.stamp}`;
@@ -133,6 +133,11 @@ function stateOf(context: Catalogue, row: ArchiveRow, partialRuns: Map<string, b
   if (isPartial) return 'partial';
   if (row.kind === 'delta' && !context.index.hasFull(row)) return 'without FULL';
   return (row.header?.unreadableSectors ?? 0) > 0 ? 'incomplete' : null;
+}
+
+/** False where this home wrote it, and wrote another size. */
+function hasWrittenSize({ jobs }: Catalogue, { targetNumber, folder, file, sizeBytes }: ArchiveRow): boolean {
+  return (jobs.written(targetNumber, folder, file)?.sizeBytes ?? sizeBytes) === sizeBytes;
 }
 
 /** The row with the result of its last verify run. */

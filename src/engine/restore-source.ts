@@ -15,7 +15,7 @@ import { isOpenFull, type OpenFull, openFull, type StreamFull } from './full-rea
 import { type DiskMap, saveMap } from './map-file.ts';
 import { passphrasesToRead } from './passphrase-order.ts';
 import { deltaFileName } from './run-place.ts';
-import type { Scratch } from './scratch.ts';
+import { claimReading, type Scratch } from './scratch.ts';
 
 /** An archive that a person named. */
 export interface ArchiveRef {
@@ -77,8 +77,12 @@ export async function openRestoreSource(
     );
   }
   const opening: Opening = { ctx, passphrases, scratch, hooks };
-  if (named.name.kind === 'delta') return await openFromDelta(opening, named.place, named.name, chosenFull);
-  return await openFromFull(opening, named.place, named.name);
+  const source =
+    named.name.kind === 'delta'
+      ? await openFromDelta(opening, named.place, named.name, chosenFull)
+      : await openFromFull(opening, named.place, named.name);
+  await claimReading(scratch, [named.place, source.full.place].map(placeText));
+  return source;
 }
 
 export interface Opening {

@@ -47,8 +47,11 @@ export interface CheckLine {
 
 export interface Host {
   readonly config: HostConfig;
-  /** Throws TARGET_*, HOST_KEY_REFUSED, CANCELLED. */
-  listVms(signal?: AbortSignal): Promise<HostVm[]>;
+  /**
+   * `onFault` is told of each VM that cannot be listed, a line; it hides no other. Throws TARGET_*, HOST_KEY_REFUSED,
+   * CANCELLED.
+   */
+  listVms(signal?: AbortSignal, onFault?: (fault: string) => void): Promise<HostVm[]>;
   /** Throws NOT_FOUND (gone since it was listed), VM_RUNNING, SOURCE_UNSUPPORTED, TARGET_*, CANCELLED. */
   freeze(vm: HostVm, options: FreezeOptions): Promise<FrozenVm>;
   close(): Promise<void>;

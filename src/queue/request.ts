@@ -161,6 +161,18 @@ export function queuedArchive(text: string): string {
   return /^\d{1,4}:.+\/[^/]+$/s.test(text) ? text : path.resolve(text);
 }
 
+/** What a restore job reads, as the request names it; empty where that cannot be read. */
+export function archivesOfRestore(job: Job): string[] {
+  try {
+    const request = readRequest('restore', job);
+    const pairs = 'host' in request ? request.disks : [request];
+    return pairs.flatMap(({ archive: one, full }) => (full === undefined ? [one] : [one, full]));
+  } catch {
+    // A job of another version: it will fail when it begins.
+    return [];
+  }
+}
+
 /** One line for lists. */
 export function titleOf<Kind extends JobKind>(kind: Kind, request: Requests[Kind]): string {
   if (kind === 'restore') {

@@ -10,11 +10,14 @@ function run(stamp: string, full: string, more: Partial<RetainedRun> = {}): Reta
   const needs = [full as Stamp];
   return {
     stamp: stamp as Stamp,
+    vm: 'web',
     folder: stamp,
     needs,
     isComplete: true,
     isDamaged: false,
     isHeld: false,
+    isRead: false,
+    isForeign: false,
     isArriving: false,
     ...more,
   };

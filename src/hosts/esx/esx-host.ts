@@ -38,8 +38,8 @@ export class EsxHost implements Host {
     this.snapshots = new OwnSnapshots(this.shell, access.home);
   }
 
-  async listVms(signal?: AbortSignal): Promise<EsxVm[]> {
-    return await listEsxVms(this.shell, signal);
+  async listVms(signal?: AbortSignal, onFault?: (fault: string) => void): Promise<EsxVm[]> {
+    return await listEsxVms(this.shell, signal, onFault);
   }
 
   async freeze(vm: HostVm, options: FreezeOptions): Promise<FrozenVm> {

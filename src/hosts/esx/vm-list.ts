@@ -1,5 +1,6 @@
 /** The VMs of an ESX host, from the table of `vim-cmd vmsvc/getallvms` and one script about all of them. */
 import { randomBytes } from 'node:crypto';
+import { shownName } from '../../datastore/plain-name.ts';
 import { vmxUuid } from '../../datastore/vmx.ts';
 import { shellQuoted } from '../../storage/shell-word.ts';
 import type { HostVm, PowerState } from '../host.ts';
@@ -58,11 +59,21 @@ export function pathOfPlace(place: string): string | null {
 }
 
 /** All VMs with their states and UUIDs: two commands, however many there are. Throws TARGET_*, CANCELLED. */
-export async function listEsxVms(shell: EsxShell, signal?: AbortSignal): Promise<EsxVm[]> {
-  const table = await shell.output('vim-cmd vmsvc/getallvms', 'cannot list the VMs', { signal });
-  const rows = parseVmTable(table.toString('utf8')).flatMap((row) => {
+export async function listEsxVms(
+  shell: EsxShell,
+  signal?: AbortSignal,
+  onFault: (fault: string) => void = () => undefined,
+): Promise<EsxVm[]> {
+  const table = (await shell.output('vim-cmd vmsvc/getallvms', 'cannot list the VMs', { signal })).toString(
+    'utf8',
+  );
+  for (const [, id] of table.matchAll(/^Skipping invalid VM '(\d{1,9})'/gm))
+    onFault(`VM ${id} is left out by the host itself: invalid`);
+  const rows = parseVmTable(table).flatMap((row) => {
     const vmxPath = pathOfPlace(row.place);
-    return vmxPath === null ? [] : [{ ...row, vmxPath }];
+    if (vmxPath !== null) return [{ ...row, vmxPath }];
+    onFault(`VM ${row.id} (${shownName(row.name)}) has no place that can be read: ${shownName(row.place)}`);
+    return [];
   });
   if (rows.length === 0) return [];
   // Names and files come from the host: no line of theirs can be taken for one of the script's.

@@ -47,8 +47,8 @@ export class XenHost implements Host {
     this.snapshots = new XenSnapshots(this.session, access.home);
   }
 
-  async listVms(signal?: AbortSignal): Promise<HostVm[]> {
-    return await listXenVms(this.session, signal);
+  async listVms(signal?: AbortSignal, onFault?: (fault: string) => void): Promise<HostVm[]> {
+    return await listXenVms(this.session, signal, onFault);
   }
 
   async freeze(vm: HostVm, options: FreezeOptions): Promise<FrozenVm> {

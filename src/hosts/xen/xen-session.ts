@@ -12,6 +12,8 @@ import { memberName, sendRequest } from './xen-line.ts';
 const ORIGINATOR = 'phd';
 /** All VMs of a large pool with their templates are some ten megabytes. */
 const MAX_ANSWER_BYTES = 128 * 1024 * 1024;
+/** From its first byte to its last: a member that sends a byte now and then is as good as dead. */
+const MAX_ANSWER_MS = 30 * 60_000;
 
 const rpcAnswer = z.union([
   z.object({ error: z.object({ message: z.string(), data: z.unknown().optional() }) }),
@@ -154,6 +156,11 @@ export class XenSession {
     const response = await answer;
     const parts: Buffer[] = [];
     let bytes = 0;
+    const tooLong = new PhdError(
+      'TARGET_UNREACHABLE',
+      `${what}: its answer did not end within ${MAX_ANSWER_MS} ms`,
+    );
+    const timer = setTimeout(() => fail(tooLong), MAX_ANSWER_MS);
     try {
       for await (const part of response as AsyncIterable<Buffer>) {
         bytes += part.length;
@@ -163,6 +170,8 @@ export class XenSession {
       }
     } catch (error) {
       throw failure() ?? new PhdError('TARGET_UNREACHABLE', `${what}: ${(error as Error).message}`);
+    } finally {
+      clearTimeout(timer);
     }
     if (response.statusCode !== 200)
       throw new PhdError('TARGET_REFUSED', `${what}: it answers HTTP ${response.statusCode}`);

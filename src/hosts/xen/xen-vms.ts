@@ -1,4 +1,6 @@
 /** The VMs of a pool as people see them: no templates, no snapshots, not the members' own domains. */
+import { z } from 'zod';
+import { shownName } from '../../datastore/plain-name.ts';
 import { PhdError } from '../../errors.ts';
 import type { HostVm, PowerState } from '../host.ts';
 import { hostRecord, recordsOf, ref, type VmRecord, vmRecord } from './xen-records.ts';
@@ -12,11 +14,24 @@ const POWER: Record<string, PowerState> = {
 };
 
 /** Names are not unique there: the UUID tells VMs apart. */
-export async function listXenVms(session: XenSession, signal?: AbortSignal): Promise<HostVm[]> {
+export async function listXenVms(
+  session: XenSession,
+  signal?: AbortSignal,
+  onFault: (fault: string) => void = () => undefined,
+): Promise<HostVm[]> {
   const doing = 'cannot list its VMs';
-  const all = await session.call('VM.get_all_records', [], recordsOf(vmRecord), doing, { signal });
+  const told = await session.call('VM.get_all_records', [], recordsOf(z.unknown()), doing, { signal });
   const hosts = await session.call('host.get_all_records', [], recordsOf(hostRecord), doing, { signal });
-  return Object.values(all)
+  const all = Object.entries(told).flatMap(([vmRef, value]) => {
+    const { data, error } = vmRecord.safeParse(value);
+    if (data !== undefined) return [data];
+    const [issue] = error.issues;
+    onFault(
+      `VM ${shownName(vmRef)} cannot be read${shownName(` (${issue?.path.join('.')}: ${issue?.message})`)}`,
+    );
+    return [];
+  });
+  return all
     .filter(isVm)
     .map((vm) => ({
       id: vm.uuid.toLowerCase(),
