@@ -91,10 +91,11 @@ async function restoreAll(
   check: () => void,
 ): Promise<void> {
   const failures: PhdError[] = [];
-  for (const ref of refs) {
+  const names = await namesOf(cli, refs, words);
+  for (const [at, ref] of refs.entries()) {
     try {
       check();
-      await restoreOne(cli, context, ref, words);
+      await restoreOne(cli, context, ref, { ...words, name: names[at] });
     } catch (error) {
       if (cli.signal.aborted) throw error;
       failures.push(cli.reportItemError(error, { archive: textOf(ref) }, words.json ?? false));
@@ -116,13 +117,14 @@ async function queueRestores(
   for (const ref of refs) if (ref.storage.number === PATH_TARGET) await findArchive(ref, cli.signal);
   const { queuedArchive } = await import('../queue/request.ts');
   const { queueJobs } = await import('./queued-jobs.ts');
-  const { name, inPlace, verify, assumeOff, salvage, acceptUnproved, full, vmx } = words;
+  const { inPlace, verify, assumeOff, salvage, acceptUnproved, full, vmx } = words;
   const fit = await fitOf(refs, words);
+  const names = await namesOf(cli, refs, words);
   const requests = refs.map((ref, at) => ({
     archive: archive === undefined ? textOf(ref) : queuedArchive(archive),
     ...(full === undefined ? {} : { full: queuedArchive(full) }),
     to: path.resolve(words.to),
-    name,
+    name: names[at],
     inPlace,
     verify,
     assumeOff,
@@ -132,6 +134,21 @@ async function queueRestores(
     vmxRewrite: at === 0 ? fit : undefined,
   }));
   await queueJobs(cli, 'restore', requests, words.json ?? false);
+}
+
+/** What each disk is called there where that is not its own name. Two disks of a VM may bear one name, and go to one folder. */
+async function namesOf(
+  cli: Cli,
+  refs: readonly ArchiveRef[],
+  { name }: Words,
+): Promise<(string | undefined)[]> {
+  if (refs.length < 2) return [name];
+  const { disksOfArchives } = await import('../engine/restore-vmx.ts');
+  return disksOfArchives(refs.map(({ file }) => file)).map(({ scsiId, disk, name: given }) => {
+    if (given === disk) return undefined;
+    cli.warn(`two disks are called ${disk}: that of ${scsiId} becomes ${given}`);
+    return given;
+  });
 }
 
 function checkWords(archive: string | undefined, words: Words): void {

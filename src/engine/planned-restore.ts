@@ -3,12 +3,15 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { fromErrno, PhdError } from '../errors.ts';
 import type { EngineContext } from './context.ts';
+import { distinctDiskNames } from './disk-names.ts';
 import { type CheckedArchive, checkArchive, type FullCandidate } from './full-candidates.ts';
 import { newestRun } from './list-archives.ts';
 import { previewRestore, type RestorePreview } from './restore-preview.ts';
 
 export interface PlannedDisk {
   checked: CheckedArchive;
+  /** What it is called in the folder of the VM. */
+  name: string;
   /** The nearest FULL that is proved; null: none is, `fault` says why. */
   full: FullCandidate | null;
   fault: PhdError | null;
@@ -62,6 +65,8 @@ export async function planVm(
       planned.warnings.push(...checked.warnings);
       planned.disks.push(withFull(checked));
     }
+    const names = distinctDiskNames(planned.disks.map(({ checked }) => checked));
+    for (const [at, disk] of planned.disks.entries()) disk.name = names[at] as string;
     planned.fault = planned.disks.find(({ fault }) => fault !== null)?.fault ?? null;
   } catch (error) {
     const failure = fromErrno(error, `cannot plan ${vm}`);
@@ -82,21 +87,21 @@ function withFull(checked: CheckedArchive): PlannedDisk {
     : full === null
       ? new PhdError('WRONG_FULL', `${checked.disk}: its FULL is not proved (${why})`)
       : null;
-  return { checked, full, fault };
+  return { checked, name: checked.disk, full, fault };
 }
 
 /** What is at the goal of each disk. Throws nothing: faults stand in the result. */
 export async function planGoals(planned: PlannedVm, folder: string): Promise<PlannedGoal[]> {
   return await Promise.all(
     planned.disks.map(async (disk): Promise<PlannedGoal> => {
-      const { diskBytes, payloadBytes, disk: diskName } = disk.checked;
+      const { diskBytes, payloadBytes } = disk.checked;
       const dataBytes = disk.full?.dataBytes ?? null;
       const neededBytes =
         diskBytes === null || dataBytes === null ? diskBytes : Math.min(diskBytes, dataBytes + payloadBytes);
       try {
         const preview = await previewRestore({
           folder,
-          diskName,
+          diskName: disk.name,
           diskBytes,
           neededBytes,
           isExact: payloadBytes === 0 && dataBytes !== null,

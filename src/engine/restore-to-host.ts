@@ -9,6 +9,7 @@ import type { EsxHost } from '../hosts/esx/esx-host.ts';
 import type { EsxImport } from '../hosts/esx/esx-import.ts';
 import type { OperationHooks } from './backup.ts';
 import type { EngineContext } from './context.ts';
+import { distinctDiskNames } from './disk-names.ts';
 import { escapeText } from './display-text.ts';
 import { claimHostPlace } from './host-claim.ts';
 import { neededRoom, requireHostRoom } from './host-room.ts';
@@ -178,14 +179,12 @@ function nameOf(files: readonly ArchiveFile[], { file }: ArchiveRef): string {
 
 /** Names on the host: those of the archives, with the place on the bus where two bear one. */
 function diskNames(archives: readonly ArchiveRef[]): { scsiId: string; name: string }[] {
-  const seen = new Set<string>();
-  return archives.map(({ file }) => {
+  const disks = archives.map(({ file }) => {
     const { disk = file, scsiId = '00' } = parseArchiveName(file) ?? {};
-    const base = path.posix.basename(disk).replace(/\.vmdk$/i, '');
-    const name = seen.has(base) ? `${base}_${scsiId}` : base;
-    seen.add(name);
-    return { scsiId, name: `${name}.vmdk` };
+    return { scsiId, disk: `${path.posix.basename(disk).replace(/\.vmdk$/i, '')}.vmdk` };
   });
+  const names = distinctDiskNames(disks);
+  return disks.map(({ scsiId }, at) => ({ scsiId, name: names[at] as string }));
 }
 
 interface DiskToSend {

@@ -10,6 +10,7 @@ import { placePath, placeText } from './archive-place.ts';
 import type { OperationHooks } from './backup.ts';
 import type { EngineContext } from './context.ts';
 import { openDelta } from './delta-reader.ts';
+import { distinctDiskNames } from './disk-names.ts';
 import { passphrasesToRead } from './passphrase-order.ts';
 import { type ArchiveRef, findArchive } from './restore-source.ts';
 import { deltaFileName } from './run-place.ts';
@@ -62,10 +63,13 @@ export function rewriteFor(
   return { ...fit, diskFiles };
 }
 
-/** Disks that archives of these names restore, as a fit is told of them. */
-export function disksOfArchives(files: readonly string[]): { scsiId: string; name: string }[] {
+/** Disks that archives of these names restore into one folder, in their order, as a fit is told of them. */
+export function disksOfArchives(
+  files: readonly string[],
+): { scsiId: string; disk: string; name: string }[] {
   const names = files.map((file) => parseArchiveName(file)).filter((name) => name !== undefined);
-  return names.map(({ scsiId, disk }) => ({ scsiId, name: disk }));
+  const distinct = distinctDiskNames(names);
+  return names.map(({ scsiId, disk }, at) => ({ scsiId, disk, name: distinct[at] as string }));
 }
 
 /** Last part of a path of any system. */

@@ -46,7 +46,7 @@ function fitOf({ planned }: PlannedEntry, isCopy: boolean): VmxFit {
     identity: isCopy ? 'new' : 'keep',
     disconnectNetwork: isCopy,
     ...(isCopy && { newUuid: randomUUID().replaceAll('-', '') }),
-    restored: planned.disks.map(({ checked }) => ({ scsiId: checked.scsiId, name: checked.disk })),
+    restored: planned.disks.map(({ checked, name }) => ({ scsiId: checked.scsiId, name })),
   };
 }
 
@@ -90,12 +90,13 @@ function requestsOf(
   { to, planned, vmx }: PlannedEntry,
   { verify, assumeOff }: { verify: boolean; assumeOff: boolean },
 ): DiskRestore[] {
-  return planned.disks.map(({ checked, full }, at) => {
+  return planned.disks.map(({ checked, full, name }, at) => {
     const isFull = checked.kind === 'full';
     return {
       archive: isFull && full !== null ? full.archive : checked.archive,
       ...(!isFull && full !== null && { full: full.archive }),
       to,
+      ...(name !== checked.disk && { name }),
       ...(verify && { verify: true }),
       ...(assumeOff && { assumeOff: true }),
       ...(vmx !== undefined && at === 0 && { vmx: true, ...(vmx && { vmxRewrite: vmx }) }),

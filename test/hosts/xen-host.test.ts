@@ -73,6 +73,7 @@ describe('A pool of XenServer', () => {
   });
   afterEach(() => {
     xen.faults = {};
+    xen.db.leftOut = '';
     plain.faults = {};
   });
 
@@ -265,5 +266,25 @@ describe('A pool of XenServer', () => {
     expect((await backUp('pool', web.uuid)).warnings.join('\n')).toContain('was removed');
     const left = [...xen.db.records.VM.values()].filter((one) => one.is_a_snapshot);
     expect(left.map((one) => one.name_label)).toEqual(['phd-backup-000000000000-00000000']);
+  });
+
+  it('a disk that the snapshot lacks is told: the run is not whole', async () => {
+    const content = diskContent('lacking');
+    const had = [
+      { name: 'system', content },
+      { name: 'data', content, userdevice: '2' },
+    ];
+    const { ref } = xen.db.addVm({ name: 'lacking', disks: had });
+    xen.db.leftOut = '2';
+    const { disks, failed } = await backUp('pool', 'lacking', { mode: 'full' });
+    expect(disks).toHaveLength(1);
+    expect(only(failed)).toMatchObject({
+      disk: 'disk 2',
+      error: {
+        code: 'SOURCE_CHANGED',
+        message: expect.stringContaining('(data) is not in its snapshot'),
+      },
+    });
+    xen.db.records.VM.delete(ref);
   });
 });

@@ -92,6 +92,9 @@ async function checkHeaders(draft: Draft): Promise<StepEnd> {
         throw new PhdError('NOT_FOUND', `no FULL of ${one.archive} was found`);
       draft.disks.push({ row: rows[at] as ArchiveListRow, checked: one, full, name: one.disk });
     }
+    const { distinctDiskNames } = await import('../../../src/engine/disk-names.ts');
+    const names = distinctDiskNames(checked);
+    for (const [at, disk] of draft.disks.entries()) disk.name = names[at] as string;
     return 'next';
   } catch (error) {
     if (!(error instanceof PhdError)) throw error;

@@ -235,6 +235,14 @@ class Freeze {
         adapterType: 'lsilogic',
       });
     }
+    const frozen = new Set(xenDisks.map(({ userdevice }) => userdevice));
+    for (const { vbd, vdi } of kept.vbds) {
+      const isToldAlready = refused.some(({ disk }) => disk === shownName(`disk ${vbd.userdevice}`));
+      if (vdi === null || frozen.has(vbd.userdevice) || isToldAlready) continue;
+      const disk = shownName(`disk ${vbd.userdevice}`);
+      const words = `${disk} of ${shownName(vm)} (${shownName(vdi.name_label)}) is not in its snapshot`;
+      refused.push({ disk, error: new PhdError('SOURCE_CHANGED', words) });
+    }
     const byPlace = (a: { scsiId: string }, b: { scsiId: string }): number => (a.scsiId < b.scsiId ? -1 : 1);
     if (power === 'Suspended')
       notices.push(

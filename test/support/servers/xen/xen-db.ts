@@ -35,6 +35,8 @@ const VM_REQUIRED = [
 ];
 
 export class XenDb {
+  /** A fault: the disk at this place is in no snapshot. */
+  leftOut = '';
   readonly records = Object.fromEntries(
     CLASSES.map((name) => [name, new Map<string, XenRecord>()]),
   ) as Record<XenClass, Map<string, XenRecord>>;
@@ -175,6 +177,7 @@ export class XenDb {
     });
     for (const vbdRef of vm.VBDs as string[]) {
       const vbd = this.get('VBD', vbdRef);
+      if (vbd.userdevice === this.leftOut) continue;
       let vdi = vbd.VDI;
       if (vdi !== NULL_REF && vbd.type === 'Disk') {
         const copy = this.add('VDI', {
