@@ -32,6 +32,7 @@ import {
 } from './run-record.ts';
 import { type Selected, selectVms } from './select-vms.ts';
 import { sharedVms } from './shared-vms.ts';
+import { backupResultOf, type Failure, failureOf, settleJobsOf, vmResultOf } from './vm-result.ts';
 
 const LOOK_EVERY_MS = 300;
 
@@ -44,11 +45,6 @@ export interface JobRunOptions {
   /** Nothing new is begun once the daemon is asked to stop. */
   stopsWithDaemon?: boolean;
   onLine: (line: string) => void;
-}
-
-interface Failure {
-  code: string;
-  message: string;
 }
 
 /** A VM on one of the job's targets. */
@@ -75,7 +71,7 @@ export async function runBackupJob(
   const lock = ExclusiveLock.tryTake(jobLockFile(places, name));
   if (lock === undefined) throw new PhdError('LOCKED', `backup job ${name} runs already`);
   try {
-    const { before, killed } = settleKilled(context, name, readJobState(places, name));
+    const { before, killed } = settleKilled(context, queue, name, readJobState(places, name));
     const told = { env: options.env, onWarning: options.onLine };
     if (killed !== null) await reportEnd(context, killed, told);
     const run = new JobRun(context, queue, job, options);
@@ -131,6 +127,7 @@ async function settle(
 /** A run whose process is gone without an end was killed: the next start says so. */
 function settleKilled(
   { places, clock, log }: EngineContext,
+  queue: Queue,
   job: string,
   state: JobState,
 ): { before: JobState; killed: RunRecord | null } {
@@ -145,7 +142,7 @@ function settleKilled(
     mode,
     startedAt,
     endedAt,
-    vms: [],
+    vms: settleJobsOf(queue, runId),
     removedRuns: 0,
     errors: [words],
     warnings: [],
@@ -161,6 +158,8 @@ class JobRun {
   readonly #queue: Queue;
   readonly #job: BackupJob;
   readonly #options: JobRunOptions;
+  /** Not submitted yet. */
+  #left: Task[] = [];
   /** Submitted and not ended. */
   readonly #going = new Map<number, Task>();
   /** Started here, for there was no daemon. */
@@ -227,7 +226,8 @@ class JobRun {
 
   async #backUp(tasks: readonly Task[]): Promise<void> {
     const { atOnce } = this.#job.config;
-    const left = [...tasks];
+    this.#left = [...tasks];
+    const left = this.#left;
     for (;;) {
       throwIfAborted(this.#options.signal);
       const obstacle = this.#obstacle();
@@ -288,25 +288,14 @@ class JobRun {
       if (job?.state === 'running' || (job?.state === 'waiting' && obstacle === null)) continue;
       this.#going.delete(id);
       const result = this.#add(task, job ?? null, isTakenOut ? obstacle : failureOf(job));
-      if (result.result !== 'failed' && !this.#job.config.preClean) await this.#retain(task, resultOf(job));
+      if (result.result !== 'failed' && !this.#job.config.preClean)
+        await this.#retain(task, backupResultOf(job));
     }
   }
 
   #add(task: Task, job: Job | null, failure: Failure | null): VmResult {
-    const backup = resultOf(job ?? undefined);
-    const result: VmResult = {
-      vm: task.selected.vm.name,
-      from: task.selected.vm.from,
-      target: backup?.targetNumber ?? task.targetNumber ?? null,
-      job: job?.id ?? null,
-      result: failure !== null ? 'failed' : (job?.warningCount ?? 0) > 0 ? 'warnings' : 'done',
-      code: failure?.code ?? null,
-      message: failure?.message ?? null,
-      disks: backup?.disks.length ?? 0,
-      diskBytes: backup?.disks.reduce((sum, disk) => sum + disk.diskBytes, 0) ?? 0,
-      archiveBytes: backup?.disks.reduce((sum, disk) => sum + disk.archiveBytes, 0) ?? 0,
-      seconds: secondsOf(job),
-    };
+    const { name: vm, from } = task.selected.vm;
+    const result = vmResultOf({ vm, from, target: task.targetNumber ?? null }, job, failure);
     this.record.vms.push(result);
     const words =
       result.result === 'warnings' ? `done with warnings: phd jobs log ${result.job}` : result.result;
@@ -330,6 +319,7 @@ class JobRun {
             ...given('postThaw', hooks.postThaw),
           }
         : {}),
+      run: this.record.runId,
       mode: this.#options.mode === 'full' ? 'full' : 'auto',
       ...given('target', targetNumber),
       ...given('codec', config.codec),
@@ -394,6 +384,8 @@ class JobRun {
       await this.#queue.kill(id).catch((error: Error) => this.#warn(error.message));
       this.#add(task, this.#queue.db.job(id) ?? null, { code: 'CANCELLED', message: 'cancelled' });
     }
+    for (const task of this.#left.splice(0))
+      this.#add(task, null, { code: 'CANCELLED', message: 'cancelled: it was not begun' });
   }
 
   #error(line: string): void {
@@ -409,26 +401,4 @@ class JobRun {
 
 export function rulesOf({ config }: BackupJob, { keep }: Pick<Selected<unknown>, 'keep'>): KeepRules | null {
   return keep === null ? config.keep : { last: keep, daily: 0, weekly: 0, monthly: 0 };
-}
-
-function failureOf(job: Job | undefined): Failure | null {
-  if (job === undefined) return { code: 'NOT_FOUND', message: 'its job was removed before it was done' };
-  if (job.state === 'done' || job.state === 'done with warnings') return null;
-  if (job.state === 'waiting') return { code: 'LOCKED', message: 'backups are locked: it was not begun' };
-  return { code: job.errorCode ?? 'IO', message: job.errorMessage ?? `its job is ${job.state}` };
-}
-
-/** What the backup of an ended job said; null where it got no further. */
-function resultOf(job: Job | undefined): BackupResult | null {
-  if (job?.result == null) return null;
-  try {
-    return JSON.parse(job.result) as BackupResult;
-  } catch {
-    return null;
-  }
-}
-
-function secondsOf(job: Job | null): number {
-  const ms = Date.parse(job?.endedAt ?? '') - Date.parse(job?.startedAt ?? '');
-  return ms > 0 ? ms / 1000 : 0;
 }

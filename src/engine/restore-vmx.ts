@@ -64,9 +64,7 @@ export function rewriteFor(
 }
 
 /** Disks that archives of these names restore into one folder, in their order, as a fit is told of them. */
-export function disksOfArchives(
-  files: readonly string[],
-): { scsiId: string; disk: string; name: string }[] {
+export function disksOfArchives(files: readonly string[]): { scsiId: string; disk: string; name: string }[] {
   const names = files.map((file) => parseArchiveName(file)).filter((name) => name !== undefined);
   const distinct = distinctDiskNames(names);
   return names.map(({ scsiId, disk }, at) => ({ scsiId, disk, name: distinct[at] as string }));

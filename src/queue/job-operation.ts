@@ -90,7 +90,7 @@ async function backupJob(
   request: Requests['backup'],
   hooks: OperationHooks,
 ): Promise<OperationEnd> {
-  const { hooks: _, bandwidthLimitBytesPerSecond: limit, ...how } = request;
+  const { hooks: _, run: __, bandwidthLimitBytesPerSecond: limit, ...how } = request;
   const within = limit === undefined ? context : context.limited(limit);
   const { failed, ...result } = await aroundVm(context, request, hooks, async () => {
     const { backupVm } = await import('../engine/backup-host.ts');

@@ -67,6 +67,8 @@ const hostRestore = z.strictObject({
 });
 
 const howToBackUp = {
+  /** Of the backup job that asks for it. */
+  run: z.string().max(64).optional(),
   target: target.optional(),
   mode: z.enum(['auto', 'full', 'delta']).optional(),
   codec: z.enum(['gzip', 'zstd', 'lzop']).optional(),

@@ -6,6 +6,8 @@ import type * as Due from '../../src/backup-jobs/due-jobs.ts';
 import type * as Prune from '../../src/backup-jobs/prune.ts';
 import type * as Records from '../../src/backup-jobs/run-record.ts';
 import type * as Engine from '../../src/engine/index.ts';
+import { Queue } from '../../src/queue/queue.ts';
+import { submitterOf } from '../../src/queue/submitter.ts';
 import { changeImage } from '../support/disk-images.ts';
 import { HOOK_TIMEOUT_MS, linesOf, MIB, only, Tale, until } from '../tales/tale.ts';
 
@@ -204,6 +206,70 @@ describe('phd backup --job', () => {
     expect(records().slice(0, 2)).toMatchObject([
       { isKilled: false, errors: [] },
       { isKilled: true, errors: [expect.stringContaining('was killed before its end')] },
+    ]);
+  });
+});
+
+describe('A run that was killed', () => {
+  it('is told with what became of its VMs; what it had queued is not begun later', async () => {
+    configure('  - { name: killed, vms: [web1], targets: [1] }\n');
+    expect((await tale.phd(['backup', '--job', 'killed'])).status).toBe(0);
+    const { runId } = records()[0]!;
+    const queue = new Queue({
+      configDir: tale.path(),
+      stateDir: tale.path('state'),
+      logDir: tale.path('log'),
+    });
+    const folder = tale.path('vmfs', 'web2');
+    const [waiting] = queue.submit('backup', [{ folder, target: 1, run: runId }], submitterOf({}));
+    const file = tale.path('state', 'backup-jobs', 'killed.json');
+    const running = {
+      runId,
+      startedAt: new Date().toISOString(),
+      mode: 'delta',
+      process: { pid: 1, startTicks: '-', bootId: 'of another start' },
+    };
+    writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), running }));
+    const run = await tale.phd(['backup', '--job', 'killed']);
+    expect(run.status, run.stderr).toBe(0);
+    expect(records()[1]).toMatchObject({
+      isKilled: true,
+      vms: [
+        { vm: 'web1', target: 1, code: null, disks: 2 },
+        { vm: 'web2', target: 1, code: 'CANCELLED', job: waiting?.id },
+      ],
+    });
+    expect(queue.db.job(waiting?.id ?? 0)?.state).toBe('cancelled');
+    queue.close();
+  });
+
+  it('of which nothing more is begun names the VMs that were not come to', async () => {
+    configure(
+      '  - { name: called-off, vms: [web1, web2, "db 1"], targets: [1], hooks: { beforeVm: "sleep 60" } }\n',
+    );
+    const run = tale.phd(['backup', '--job', 'called-off'], {
+      onStart: (child) => {
+        void until(() => {
+          const jobs = new Queue({
+            configDir: tale.path(),
+            stateDir: tale.path('state'),
+            logDir: tale.path('log'),
+          });
+          const isRunning = jobs.db.jobs({ states: ['running'] }).length > 0;
+          jobs.close();
+          return isRunning;
+        }).then(() => child.kill('SIGINT'));
+      },
+    });
+    expect((await run).status).toBe(130);
+    expect(
+      records()[0]
+        ?.vms.map(({ vm, code }) => [vm, code])
+        .sort(),
+    ).toEqual([
+      ['db 1', 'CANCELLED'],
+      ['web1', 'CANCELLED'],
+      ['web2', 'CANCELLED'],
     ]);
   });
 });
