@@ -1,6 +1,7 @@
 /** VMs put into a pool of XenServer, and its own exports and imports, through the built program against a simulated pool. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import tar from 'tar-stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { randomLooking } from '../support/disk-images.ts';
 import { requirePeer } from '../support/peers.ts';
@@ -140,6 +141,19 @@ describe('What is put into a pool, and taken out of it', () => {
     expect(spoiled.stderr).toMatch(/piece 0 of Ref:0 does not match its checksum/);
     writeFileSync(bad, execFileSync('gzip', ['-dc', file], { maxBuffer: 1e9 }).subarray(0, -1024));
     expect((await tale.phd(['host', 'import', 'pool', bad])).status).toBe(3);
+    const whole = execFileSync('gzip', ['-dc', file], { maxBuffer: 1e9 });
+    for (const [gone, words] of [
+      [/^Ref:1\//, 'it names disk Ref:1 and holds nothing of it'],
+      [
+        new RegExp(`^Ref:0/${await lastPiece(whole, 'Ref:0')}`),
+        /its pieces of Ref:0 end at \d+ bytes, the disk has/,
+      ],
+    ] as const) {
+      writeFileSync(bad, await withoutMembers(whole, gone));
+      const refused = await tale.phd(['host', 'import', 'pool', bad]);
+      expect(refused.status).toBe(3);
+      expect(refused.stderr).toMatch(words);
+    }
     expect(count()).toEqual(before);
     expect(readdirSync(tale.path()).filter((one) => one.endsWith('.part'))).toEqual([]);
   });
@@ -178,3 +192,30 @@ describe('What is put into a pool, and taken out of it', () => {
     expect(xen.db.records.task.size).toBe(0);
   });
 });
+
+/** The tar again, but for these members. */
+async function withoutMembers(bytes: Buffer, gone: RegExp): Promise<Buffer> {
+  const extract = tar.extract();
+  extract.end(bytes);
+  const pack = tar.pack();
+  for await (const entry of extract) {
+    const parts: Buffer[] = [];
+    for await (const part of entry) parts.push(part as Buffer);
+    if (!gone.test(entry.header.name)) pack.entry({ name: entry.header.name }, Buffer.concat(parts));
+  }
+  pack.finalize();
+  const parts: Buffer[] = [];
+  for await (const part of pack) parts.push(part as Buffer);
+  return Buffer.concat(parts);
+}
+
+async function lastPiece(bytes: Buffer, ref: string): Promise<string> {
+  const extract = tar.extract();
+  extract.end(bytes);
+  let last = '';
+  for await (const entry of extract) {
+    last = new RegExp(`^${ref}/(\\d+)$`).exec(entry.header.name)?.[1] ?? last;
+    entry.resume();
+  }
+  return last;
+}

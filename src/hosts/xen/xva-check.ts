@@ -7,6 +7,7 @@ import xxhash from 'xxhash-wasm';
 import { DecompressStream } from 'zstd-napi';
 import { shownName } from '../../datastore/plain-name.ts';
 import { fromErrno, PhdError } from '../../errors.ts';
+import { disksOfOva } from './ova-disks.ts';
 
 /** XenServer cuts disks into pieces of this size. */
 const PIECE_BYTES = 1024 * 1024;
@@ -29,7 +30,8 @@ export interface XvaFacts {
   unprovedPieces: number;
 }
 
-type CountedDisk = XvaFacts['disks'][number] & { lastNumber: number };
+/** `emptyPieces`: xapi writes pieces without a byte where it has none to send in time; they count as numbers, not as places. */
+type CountedDisk = XvaFacts['disks'][number] & { lastNumber: number; emptyPieces: number };
 
 interface Piece {
   ref: string;
@@ -143,6 +145,7 @@ async function readMembers(
   let unprovedPieces = 0;
   let last: Piece | null = null;
   let isFirst = true;
+  let named: Map<string, number> | null = null;
   try {
     for await (const entry of extract) {
       const { name, size = 0 } = entry.header;
@@ -151,8 +154,10 @@ async function readMembers(
         throw damaged(what, `it begins with ${shownName(name)}, not with ova.xml`);
       const [, ref = '', number = '', kind] =
         /^(Ref:[A-Za-z0-9:-]{1,80})\/(\d{8,12})(\.checksum|\.xxhash)?$/.exec(name) ?? [];
-      if (isFirst) isFirst = false;
-      else if (ref === '') throw damaged(what, `it holds ${shownName(name)}`);
+      if (isFirst) {
+        isFirst = false;
+        named = disksOfOva(bytes.toString('utf8'));
+      } else if (ref === '') throw damaged(what, `it holds ${shownName(name)}`);
       else if (kind === undefined) {
         if (last !== null) unprovedPieces++;
         last = pieceOf(ref, Number(number), bytes, xxh64);
@@ -167,10 +172,29 @@ async function readMembers(
     throw damaged(what, (error as Error).message);
   }
   if (isFirst) throw damaged(what, 'it holds nothing');
+  requireWhole(what, disks, named);
   return {
-    disks: [...disks.values()].map(({ lastNumber: _, ...disk }) => disk),
+    disks: [...disks.values()].map(({ lastNumber: _, emptyPieces: __, ...disk }) => disk),
     unprovedPieces: unprovedPieces + (last === null ? 0 : 1),
   };
+}
+
+/** First and last piece of a disk are always there, whatever they hold; an XVA of metadata alone has none. */
+function requireWhole(
+  what: string,
+  disks: ReadonlyMap<string, CountedDisk>,
+  named: ReadonlyMap<string, number> | null,
+): void {
+  if (named === null || disks.size === 0) return;
+  for (const [ref, sizeBytes] of named) {
+    const disk = disks.get(ref);
+    if (disk === undefined) throw damaged(what, `it names disk ${shownName(ref)} and holds nothing of it`);
+    if (disk.sizeBytes !== sizeBytes)
+      throw damaged(
+        what,
+        `its pieces of ${shownName(ref)} end at ${disk.sizeBytes} bytes, the disk has ${sizeBytes}`,
+      );
+  }
 }
 
 function limitOf(name: string): number {
@@ -197,13 +221,15 @@ function pieceOf(ref: string, number: number, bytes: Buffer, xxh64: (bytes: Buff
 
 /** Pieces of zeros are left out, so numbers grow but may leap; the first is always there. */
 function count(disks: Map<string, CountedDisk>, { ref, number, bytes }: Piece, what: string): void {
-  const disk = disks.get(ref) ?? { ref, pieces: 0, dataBytes: 0, sizeBytes: 0, lastNumber: -1 };
+  const begun = { ref, pieces: 0, dataBytes: 0, sizeBytes: 0, lastNumber: -1, emptyPieces: 0 };
+  const disk = disks.get(ref) ?? begun;
   if (disk.pieces === 0 ? number !== 0 : number <= disk.lastNumber)
     throw damaged(what, `piece ${number} of ${ref} is out of order`);
   disk.lastNumber = number;
   disk.pieces++;
   disk.dataBytes += bytes;
-  disk.sizeBytes = number * PIECE_BYTES + bytes;
+  if (bytes === 0) disk.emptyPieces++;
+  else disk.sizeBytes = (number - disk.emptyPieces) * PIECE_BYTES + bytes;
   disks.set(ref, disk);
   if (disks.size > MAX_DISKS) throw damaged(what, `it holds more than ${MAX_DISKS} disks`);
 }

@@ -9,20 +9,40 @@ import { XenRefusal } from './xen-db.ts';
 const PIECE_BYTES = 1024 * 1024;
 
 export interface SimXva {
-  /** Of `ova.xml`; here JSON in an element, where the real one has values of XML-RPC. */
+  /** Of `ova.xml`; here JSON in an element, where the real one has values of XML-RPC, as it has here for disks alone. */
   metadata: unknown;
   disks: { ref: string; disk: SimDisk }[];
 }
 
 export function ovaXml(metadata: unknown): Buffer {
   const text = JSON.stringify(metadata).replaceAll('&', '&amp;').replaceAll('<', '&lt;');
+  const { vbds = [] } = metadata as {
+    vbds?: { vbd: { type: string }; vdi: { virtual_size: unknown } | null }[];
+  };
+  const objects = vbds.flatMap(({ vbd, vdi }, at) => [
+    ...(vdi === null ? [] : [objectOf('VDI', `Ref:${at}`, { virtual_size: String(vdi.virtual_size) })]),
+    objectOf('VBD', `Ref:9${at}`, { VDI: vdi === null ? 'OpaqueRef:NULL' : `Ref:${at}`, type: vbd.type }),
+  ]);
   return Buffer.from(
-    `<value><struct><member><name>objects</name><value>${text}</value></member></struct></value>`,
+    `<value><struct>${memberOf('simulated', text)}${memberOf('objects', `<array><data>${objects.join('')}</data></array>`)}</struct></value>`,
   );
 }
 
+const memberOf = (name: string, value: string): string =>
+  `<member><name>${name}</name> <value>${value}</value></member>\n`;
+
+function objectOf(kind: string, id: string, record: Record<string, string>): string {
+  const fields = Object.entries(record).map(([name, value]) => memberOf(name, value));
+  const members = [
+    memberOf('class', kind),
+    memberOf('id', id),
+    memberOf('snapshot', `<struct>${fields.join('')}</struct>`),
+  ];
+  return `<value><struct>${members.join('')}</struct></value>`;
+}
+
 function metadataOf(xml: string): unknown {
-  const text = /<name>objects<\/name><value>(.*)<\/value><\/member>/s.exec(xml)?.[1] ?? '';
+  const text = /<name>simulated<\/name> <value>([^<]*)<\/value>/.exec(xml)?.[1] ?? '';
   return JSON.parse(text.replaceAll('&lt;', '<').replaceAll('&amp;', '&'));
 }
 
