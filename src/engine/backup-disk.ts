@@ -279,6 +279,7 @@ export async function writeDelta(
     const delta = await writePart(run, `${folder}/${deltaFile}`, deltaStream(request), owed);
     progress.finish();
     await proveSource(scan.now);
+    await requireBase(run, scan.base);
     await nameArchive(run, `${folder}/${deltaFile}`, owed);
     recordWritten(run, folder, deltaFile, delta);
     const { changedBlocks } = scan;
@@ -302,6 +303,17 @@ export async function writeDelta(
     await removeOwed(run, owed);
     throw error;
   }
+}
+
+/** A FULL that was there when the run began and has gone since, by another home's retention, would leave the DELTA alone. */
+async function requireBase({ storage, signal }: RunFacts, { full, wasThere }: BaseFull): Promise<void> {
+  if (!wasThere) return;
+  const entry = await storage.stat(`${full.folder}/${full.file}`, signal);
+  if (entry?.sizeBytes === full.fullBytes) return;
+  throw new PhdError(
+    'SOURCE_CHANGED',
+    `the FULL ${full.folder}/${full.file} was removed from target ${storage.number} while a DELTA was made against it: back up again, the next is a FULL`,
+  );
 }
 
 function deltaOf(

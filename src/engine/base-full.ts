@@ -16,6 +16,8 @@ import { deltaFileName, type VmArchives } from './run-place.ts';
 
 export interface BaseFull {
   full: FullRecord;
+  /** It lies on the target now; false: it was purged to tape, or could not be seen. */
+  wasThere: boolean;
   map: DiskMap;
 }
 
@@ -92,7 +94,7 @@ export async function findBase(ctx: EngineContext, query: BaseQuery): Promise<Ba
     const proved = { ...full, mapDigest: map.end.mapDigest.toString('hex') };
     // Else a lost jobs.db would never learn of a FULL that may be purged to tape tomorrow.
     if (full !== known) ctx.jobs.recordFull(proved);
-    return { full: proved, map };
+    return { full: proved, map, wasThere: full !== known || isThere === true };
   } catch (error) {
     if (!(error instanceof PhdError) || error.code === 'CANCELLED') throw error;
     return { reason: `the map of ${full.folder}/${full.file} cannot be had: ${error.message}`, warn: true };

@@ -128,6 +128,27 @@ describe('Retention leaves alone', () => {
     expect(await archivesLeft()).toEqual([second]);
   });
 
+  it('no DELTA alone: one whose FULL another home removed while it was made is no backup', async () => {
+    const [first = ''] = await backUpOn([1]);
+    const folder = tale.path('one', first.slice(2).split('/')[0] as string);
+    const context = await engine.openContext({ env: tale.home.env });
+    changeImage(flat, 1, 'later');
+    const onProgress = (): void => rmSync(folder, { recursive: true, force: true });
+    const { disks, failed } = await engine.backup(
+      context,
+      { folder: vm.folder, mode: 'delta' },
+      { onProgress },
+    );
+    expect(disks).toEqual([]);
+    expect(only(failed).error.message).toMatch(
+      /the FULL .* was removed from target 1 while a DELTA was made/,
+    );
+    expect(readdirSync(tale.path('one')).filter((name) => name.includes('CRM'))).toEqual([]);
+    const again = await engine.backup(context, { folder: vm.folder });
+    expect(only(again.disks).mode).toBe('full');
+    await context.close();
+  });
+
   it('nothing of a folder that many runs share; they go without a word of trouble', async () => {
     await backUpOn([1]);
     const day = await backUpOn([2, 2, 2], 'delta');

@@ -315,6 +315,20 @@ describe('An ESX host', () => {
     expect(modern.snapshots(3)).toEqual([]);
   });
 
+  it('a snapshot that is gone from the list, and not merged, is told: each backup would leave one more file', async () => {
+    modern.addVm({ id: 13, name: 'unmerged', disks: [{ name: 'unmerged.vmdk', content: web }] });
+    modern.setFault('snapshot-unmerged');
+    const { disks, failed } = await backUp('modern', 'unmerged');
+    expect(modern.snapshots(13)).toEqual([]);
+    expect(disks).toHaveLength(1);
+    expect(only(failed).error).toMatchObject({
+      code: 'TARGET_LIED',
+      message: expect.stringMatching(/the VM still writes into unmerged-000001\.vmdk: consolidate its disks/),
+    });
+    modern.clearFaults();
+    modern.forgetVm(13);
+  });
+
   it.each([
     'before vmsvc/getallvms',
     'before vmsvc/snapshot.get',

@@ -118,18 +118,12 @@ async function lookAtGoals({ disks, folder, isInPlace }: Draft): Promise<Looked[
           isExact: payloadBytes === 0 && dataBytes !== null,
           inPlace: isInPlace,
         });
-        return { disk, preview, fault: preview.refusal?.message ?? twiceFault(disk, disks) };
+        return { disk, preview, fault: preview.refusal?.message ?? null };
       } catch (error) {
         return { disk, preview: null, fault: fromErrno(error, `cannot look at ${folder}`).message };
       }
     }),
   );
-}
-
-/** Two disks of a VM may bear one name in two folders: here they would lie in one. */
-function twiceFault({ name }: DraftDisk, disks: readonly DraftDisk[]): string | null {
-  const isTwice = disks.filter((one) => one.name === name).length > 1;
-  return isTwice ? `several disks of this run are called ${name}: restore them one by one` : null;
 }
 
 /** Facts as rows; long ones go over several rows, so that nothing is cut. */

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { shownName } from '../../datastore/plain-name.ts';
 import { uuidOfVm, type VmFile } from '../../datastore/source-vm.ts';
-import { parseVmx, type Vmx } from '../../datastore/vmx.ts';
+import { parseVmx, type Vmx, vmxDisks } from '../../datastore/vmx.ts';
 import { fromErrno, PhdError, throwIfAborted } from '../../errors.ts';
 import type { HostConfig } from '../../model/config.ts';
 import { shellWord } from '../../storage/shell-word.ts';
@@ -20,6 +20,10 @@ import { type EsxVm, listEsxVms } from './vm-list.ts';
 
 /** Pauses before a dead line is opened again: a switch that restarts must not leave a snapshot there. */
 const RELEASE_PAUSES_MS = [0, 2_000, 10_000, 30_000];
+/** The VMX is written a moment after the list has changed. */
+const MERGE_PAUSES_MS = [0, 500, 2_000, 10_000];
+/** As hosts call what is written since a snapshot. */
+const SNAPSHOT_FILE = /-\d{6}\.vmdk$/;
 /** A database may take long to write what it holds. */
 const HOOK_TIMEOUT_MS = 10 * 60_000;
 
@@ -78,6 +82,8 @@ class Freeze {
   /** Name of our snapshot; it may stand as soon as it has one. */
   #snapshot: string | null = null;
   #isReleased = false;
+  /** Files of its disks before the snapshot, by slot. */
+  #before: ReadonlyMap<string, string> = new Map();
   /** A snapshot, or its removal, was asked for, and it is not known what became of that. */
   #isUncertain = false;
 
@@ -104,6 +110,7 @@ class Freeze {
     if (way !== 'python3') notices.push(`host ${this.#host.config.name}: ${WAY_WORDS[way]}`);
     // Read before the snapshot: afterwards the VMX names the deltas.
     const before = await this.#readVmx();
+    this.#before = new Map(vmxDisks(before.vmx).map(({ slot, fileName }) => [slot, fileName]));
     const files = await collectEsxFiles(
       shell,
       this.#folder,
@@ -161,7 +168,7 @@ class Freeze {
         await this.#removeClones();
         this.#isReleased = true;
         shell.log(`${this.#vm.name}: no snapshot of ours is there`);
-        return;
+        break;
       } catch (error) {
         const failure = fromErrno(error, this.#vm.name);
         if (failure.code === 'TARGET_UNREACHABLE' && pauseMs !== null) {
@@ -178,6 +185,32 @@ class Freeze {
         );
       }
     }
+    if (this.#snapshot !== null) await this.#requireMerged();
+  }
+
+  /**
+   * A host may take a snapshot out of its list and leave what was written since in a file beside (it calls that "consolidation
+   * needed"); then each backup adds one. Throws TARGET_LIED.
+   */
+  async #requireMerged(): Promise<void> {
+    const { snapshots, config } = this.#host;
+    let unmerged: string | undefined;
+    for (const pauseMs of MERGE_PAUSES_MS) {
+      await pause(pauseMs);
+      // A snapshot that people made meanwhile has files of its own.
+      if ((await snapshots.all(this.#vm.id)).length > 0) return;
+      const bytes = await readSmall(this.#host.shell, this.#vm.vmxPath);
+      const vmx = parseVmx(bytes, path.posix.basename(this.#vm.vmxPath));
+      unmerged = vmxDisks(vmx).find(
+        ({ slot, fileName }) =>
+          SNAPSHOT_FILE.test(fileName) && (this.#before.get(slot) ?? fileName) !== fileName,
+      )?.fileName;
+      if (unmerged === undefined) return;
+    }
+    throw new PhdError(
+      'TARGET_LIED',
+      `host ${config.name}: the snapshot of ${shownName(this.#vm.name)} is gone from its list, but the VM still writes into ${shownName(unmerged ?? '')}: consolidate its disks in the client, else each backup leaves one more such file`,
+    );
   }
 
   async #takeSnapshot(): Promise<void> {
