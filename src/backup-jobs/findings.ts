@@ -1,6 +1,7 @@
 /** How all of it stands, as lines with a level: daemon, queue, targets, backup jobs, replication, verification, clock. */
 import type { EngineContext } from '../engine/context.ts';
 import { formatAge, formatCount } from '../engine/display-text.ts';
+import { locksHolding, lockText, QUEUE_OFF } from '../queue/gate.ts';
 import { isAlive } from '../queue/process-identity.ts';
 import type { Queue } from '../queue/queue.ts';
 
@@ -18,6 +19,7 @@ export async function findingsOf(context: EngineContext, queue: Queue): Promise<
   return [
     daemonFinding(context, queue),
     queueFinding(queue),
+    ...lockFindings(context, queue),
     ...targetFindings(context),
     ...(await jobFindings(context)),
     ...(await replicationFindings(context, queue)),
@@ -48,6 +50,15 @@ function queueFinding(queue: Queue): Finding {
     about: 'queue',
     text: `${text}; ${formatCount(failed.length, 'failed job')} not seen yet`,
   };
+}
+
+/** A lock that was forgotten keeps all work from being done, and no job fails for it. */
+function lockFindings({ config }: EngineContext, queue: Queue): Finding[] {
+  const held = locksHolding(queue.db).map(
+    (lock): Finding => ({ level: 'warning', about: `lock of ${lock.kind}s`, text: lockText(lock) }),
+  );
+  if (config.jobs.restoreQueue) return held;
+  return [...held, { level: 'warning', about: 'queue', text: QUEUE_OFF }];
 }
 
 function targetFindings({ config, index, clock }: EngineContext): Finding[] {

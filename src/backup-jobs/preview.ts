@@ -164,7 +164,7 @@ function expected(
   const rows = [...walkArchives(context, { uuid, targets: [target] })].flatMap((page) =>
     listedRows(context, page),
   );
-  const fulls = rows.filter(({ kind, complete }) => kind === 'full' && complete);
+  const fulls = rows.filter(({ kind, state }) => kind === 'full' && state !== 'arriving or cut');
   const bytes = (list: readonly ListedRow[]): number | null => {
     const [newest] = list;
     if (newest === undefined) return null;
@@ -174,6 +174,13 @@ function expected(
   };
   if (fulls.length === 0)
     return { mode: 'full', reason: `taken by ${by}; no FULL is on target ${target}`, expectedBytes: null };
+  // As base-full.ts decides: a DELTA against a FULL that is known to be bad would restore nothing.
+  const newestOf = new Map([...fulls].reverse().map((row) => [`${row.scsiId} ${row.disk}`, row]));
+  const bad = [...newestOf.values()].find(({ verifyResult }) => verifyResult === 'damaged');
+  if (bad !== undefined) {
+    const reason = `taken by ${by}; its FULL of ${bad.stamp.replace('T', ' ')} was found damaged`;
+    return { mode: 'full', reason, expectedBytes: bytes(fulls) };
+  }
   const deltas = rows.filter(({ kind, stamp, fullStamp }) => kind === 'delta' && stamp !== fullStamp);
   const newest = fulls[0]?.stamp.replace('T', ' ');
   return { mode: 'delta', reason: `taken by ${by}; its FULL is of ${newest}`, expectedBytes: bytes(deltas) };

@@ -76,11 +76,22 @@ export async function runNamedJob(
   mode: 'full' | 'delta',
   isJson: boolean,
 ): Promise<void> {
-  await cli.withContext(async (context) => {
-    const { namedJob } = await import('../backup-jobs/job.ts');
-    const record = await runOne(cli, context, namedJob(context.config, name), mode, { isJson });
-    setStatusOf(cli, [record]);
-  });
+  let isOpen = false;
+  try {
+    await cli.withContext(async (context) => {
+      isOpen = true;
+      const { namedJob } = await import('../backup-jobs/job.ts');
+      const record = await runOne(cli, context, namedJob(context.config, name), mode, { isJson });
+      setStatusOf(cli, [record]);
+    });
+  } catch (error) {
+    if (isOpen) throw error;
+    // A job of cron on a machine whose state folder is full, say: nobody sees what it prints.
+    const { reportNotBegun } = await import('../reports/report.ts');
+    const hooks = { env: cli.env, onWarning: (message: string) => cli.warn(message) };
+    await reportNotBegun({ job: name, mode }, error as Error, hooks);
+    throw error;
+  }
 }
 
 /** `phd backup --due`: one after the other; one that fails stops no other. */

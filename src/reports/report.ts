@@ -1,6 +1,9 @@
 /** Tells of a run of a backup job, in each way that is configured; what fails is a warning, stands in the log, and never fails the run. */
+import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
+import { systemClock } from '../clock.ts';
 import { readSecret } from '../config/secrets.ts';
+import { openPlaces, readConfig } from '../engine/configuration.ts';
 import type { EngineContext } from '../engine/context.ts';
 import { fromErrno, type PhdError } from '../errors.ts';
 import { sendMail } from './mail.ts';
@@ -8,6 +11,9 @@ import { type PingKind, ping } from './ping.ts';
 import { subjectOf, textOf } from './report-text.ts';
 import { isFailed, type RunReport } from './run-report.ts';
 import { logBegin, logEnd } from './status-log.ts';
+
+/** What reports need of the engine: they are made also where it cannot be opened. */
+export type ReportContext = Pick<EngineContext, 'config' | 'hostName' | 'log'>;
 
 export interface ReportHooks {
   env: NodeJS.ProcessEnv;
@@ -18,7 +24,7 @@ export interface ReportHooks {
 
 /** At the begin of a run. Never throws. */
 export async function reportBegin(
-  context: EngineContext,
+  context: ReportContext,
   run: Pick<RunReport, 'job' | 'mode' | 'startedAt'>,
   hooks: ReportHooks,
 ): Promise<void> {
@@ -31,7 +37,7 @@ export async function reportBegin(
 
 /** At its end, or when it is found to have been killed. Never throws. */
 export async function reportEnd(
-  context: EngineContext,
+  context: ReportContext,
   report: RunReport,
   hooks: ReportHooks,
 ): Promise<void> {
@@ -42,6 +48,33 @@ export async function reportEnd(
     () => pingIfAny(context, isFailed(report) ? 'fail' : 'success', subjectOf(report, host), hooks),
     () => mailIfAny(context, report, hooks),
   ]);
+}
+
+/** Where not even the databases can be opened. Never throws. */
+export async function reportNotBegun(
+  run: Pick<RunReport, 'job' | 'mode'>,
+  error: Error,
+  hooks: ReportHooks,
+): Promise<void> {
+  const now = systemClock.now().toISOString();
+  try {
+    const config = await readConfig(await openPlaces(hooks.env));
+    if (!config.backupJobs.some(({ name }) => name === run.job)) return;
+    const report = {
+      ...run,
+      runId: '',
+      startedAt: now,
+      endedAt: now,
+      vms: [],
+      removedRuns: 0,
+      errors: [`it was not begun: ${error.message}`],
+      warnings: [],
+      isKilled: false,
+    };
+    await reportEnd({ config, hostName: hostname(), log: () => undefined }, report, hooks);
+  } catch (failure) {
+    hooks.onWarning(`it could not be reported either: ${(failure as Error).message}`);
+  }
 }
 
 /** A way of telling, tried. */
@@ -83,7 +116,7 @@ export async function testReports(context: EngineContext, hooks: ReportHooks): P
 }
 
 async function each(
-  { log }: EngineContext,
+  { log }: ReportContext,
   { onWarning }: ReportHooks,
   ways: readonly (() => Promise<unknown>)[],
 ): Promise<void> {
@@ -99,7 +132,7 @@ async function each(
 }
 
 async function pingIfAny(
-  { config }: EngineContext,
+  { config }: ReportContext,
   kind: PingKind,
   body: string,
   { env, wait = waitFor }: ReportHooks,
@@ -110,7 +143,7 @@ async function pingIfAny(
 }
 
 async function mailIfAny(
-  { config, hostName }: EngineContext,
+  { config, hostName }: ReportContext,
   report: RunReport,
   { env, onWarning, wait = waitFor }: ReportHooks,
   isTest = false,

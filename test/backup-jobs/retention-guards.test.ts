@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type * as Engine from '../../src/engine/index.ts';
 import type * as Scratch from '../../src/engine/scratch.ts';
 import { changeImage, type TestVm } from '../support/disk-images.ts';
-import { fileDigest, linesOf, MIB, only, Tale } from '../tales/tale.ts';
+import { fileDigest, flipByte, linesOf, MIB, only, Tale } from '../tales/tale.ts';
 
 const BUILT = new URL('../../dist/src/', import.meta.url).href;
 const engine = (await import(`${BUILT}engine/index.js`)) as typeof Engine;
@@ -147,6 +147,24 @@ describe('Retention leaves alone', () => {
     const again = await engine.backup(context, { folder: vm.folder });
     expect(only(again.disks).mode).toBe('full');
     await context.close();
+  });
+
+  it('(and the preview knows) that a FULL which was found damaged is followed by a FULL', async () => {
+    const [first = ''] = await backUpOn([1]);
+    expect((await tale.phd(['preview', 'a'])).stdout).toMatch(/CRM \(.*\): DELTA to target 1/);
+    const folder = tale.path('one', first.slice(2).split('/')[0] as string);
+    const full = `${folder}/${only(readdirSync(folder).filter((name) => name.includes('.gz-')))}`;
+    flipByte(full, Math.floor(statSync(full).size / 2));
+    expect((await tale.phd(['verify', '--target', '1'])).status).toBe(3);
+    const preview = await tale.phd(['preview', 'a']);
+    expect(preview.stdout).toMatch(
+      /CRM \(.*\): FULL to target 1, .* its FULL of 2026-11-01 09:00 was found damaged/,
+    );
+    const run = await tale.phd(['backup', '--job', 'a', '--json']);
+    expect(run.status, run.stderr).toBe(0);
+    // The damaged one has gone, now that there is a better one.
+    const left = only(linesOf(await tale.phd(['list', '--json', '--mode', 'full'])));
+    expect(String(left.time)).not.toContain('2026-11-01');
   });
 
   it('nothing of a folder that many runs share; they go without a word of trouble', async () => {

@@ -1,5 +1,5 @@
 /** Reports of backup jobs: status log, mail through a real SMTP server, health ping, and the status for monitoring. */
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -110,6 +110,23 @@ describe('A run of a backup job', () => {
     expect(run.stdout + run.stderr).not.toMatch(/secret-uuid|mail "word"/);
   });
 
+  it('that cannot even begin is told, for nobody sees what a job of cron prints', async () => {
+    const database = tale.path('state', 'jobs.db');
+    for (const name of readdirSync(tale.path('state')).filter((one) => one.startsWith('jobs.db')))
+      renameSync(tale.path('state', name), tale.path('state', `kept.${name}`));
+    mkdirSync(database);
+    asked.length = 0;
+    const run = await tale.phd(['backup', '--job', 'nightly']);
+    expect(run.status).toBe(1);
+    expect(asked).toEqual(['POST /secret-uuid/fail']);
+    expect(mail.letters().at(-1)?.content).toMatch(/it was not begun: .*jobs\.db/);
+    const log = readFileSync(tale.path('log', 'status.log'), 'utf8');
+    expect(log).toMatch(/,end,ERROR it was not begun: .*\n.*,end,nightly S:0 W:0 E:1\n$/);
+    rmdirSync(database);
+    for (const name of readdirSync(tale.path('state')).filter((one) => one.startsWith('kept.')))
+      renameSync(tale.path('state', name), tale.path('state', name.slice('kept.'.length)));
+  });
+
   it('that fails says so everywhere; a report that fails is told and is no failure of its own', async () => {
     configure('web, nobody', ', tls: tls');
     answer = 404;
@@ -123,7 +140,7 @@ describe('A run of a backup job', () => {
     const ownLog = readFileSync(tale.path('log', 'phd.log'), 'utf8');
     expect(ownLog).toMatch(/report: .*health ping of 127\.0\.0\.1/);
     expect(ownLog).toMatch(/report: .*mail by 127\.0\.0\.1/);
-    expect(mail.letters()).toHaveLength(1);
+    expect(mail.letters()).toHaveLength(2);
     expect(readFileSync(tale.path('log', 'status.log'), 'utf8')).toMatch(/,end,nightly S:\d W:\d E:1\n$/);
     answer = 200;
     configure();
@@ -132,7 +149,7 @@ describe('A run of a backup job', () => {
   it('is mailed only on failure where that is asked for', async () => {
     configure('web', ', when: failure');
     await tale.phd(['backup', '--job', 'nightly']);
-    expect(mail.letters()).toHaveLength(1);
+    expect(mail.letters()).toHaveLength(2);
     configure('nobody', ', when: failure');
     await tale.phd(['backup', '--job', 'nightly']);
     expect(mail.letters()[1]?.content).toMatch(/^Subject: FAILED: /m);
@@ -143,7 +160,7 @@ describe('A run of a backup job', () => {
     const run = await tale.phd(['report', 'test']);
     expect(run.status, run.stderr).toBe(0);
     expect(run.stdout).toContain('ok  mail to admin@example.com, boss@example.com by 127.0.0.1');
-    expect(mail.letters()).toHaveLength(3);
+    expect(mail.letters()).toHaveLength(4);
     tale.home.write('mailword', 'wrong\n', 0o600);
     answer = 404;
     const refused = await tale.phd(['report', 'test']);
@@ -169,6 +186,11 @@ describe('A run of a backup job', () => {
     expect(state?.findings.map(({ about }) => about)).toEqual(
       expect.arrayContaining(['daemon', 'queue', 'target 1 one', 'backup job nightly', 'verify plan']),
     );
+    expect((await tale.phd(['locks', 'stop', '--backup'])).status).toBe(0);
+    const held = await tale.phd(['status']);
+    expect(held.status).toBe(1);
+    expect(held.stdout).toMatch(/^warning +lock of backups: backups are stopped by .* since /m);
+    expect((await tale.phd(['locks', 'clear', '--backup'])).status).toBe(0);
     configure('nobody');
     await tale.phd(['backup', '--job', 'nightly']);
     const bad = await tale.phd(['status', '--short']);
