@@ -78,7 +78,7 @@ async function jobFindings({ config, places, clock }: EngineContext): Promise<Fi
   const { jobFaults } = await import('./job.ts');
   const records = readRecords(places);
   const faults = jobFaults(config).map(
-    (text): Finding => ({ level: 'critical', about: 'backup jobs', text }),
+    ({ text }): Finding => ({ level: 'critical', about: 'backup jobs', text }),
   );
   return [
     ...faults,

@@ -46,10 +46,11 @@ async function placeOfHold(
 ): Promise<{ storage: Storage; folder: string; stamp: Stamp; file: string }> {
   const { storage, folder, file } = await archiveRef(context, archive);
   const name = parseArchiveName(file);
-  if (name === undefined || storage.number === 0)
+  if (storage.number === 0)
     throw new PhdError('USAGE', `${archive}: expected an archive on a target, N:folder/file`);
   if ((await storage.stat(`${folder}/${file}`)) === undefined)
     throw new PhdError('NOT_FOUND', `there is no ${archive}: see phd list`);
+  if (name === undefined) throw new PhdError('USAGE', `${archive}: that is not the name of an archive`);
   return { storage, folder, stamp: name.stamp, file: `${folder}/${holdName(name.stamp)}` };
 }
 

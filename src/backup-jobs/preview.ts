@@ -61,10 +61,9 @@ export async function previewJobs(
   signal?: AbortSignal,
 ): Promise<Preview> {
   const { config, clock } = context;
-  const errors = jobFaults(config);
-  const broken = new Set(
-    config.backupJobs.filter((job) => errors.some((line) => line.startsWith(`job ${job.name}: `))),
-  );
+  const faults = jobFaults(config);
+  const errors = faults.map(({ text }) => text);
+  const broken = new Set(faults.map(({ job }) => job));
   const all = await findJobVms(context, null, signal);
   const covered = new Set<string>();
   const jobs: PreviewedJob[] = [];

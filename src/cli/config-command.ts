@@ -47,19 +47,21 @@ export function registerConfig(program: Command, cli: Cli): void {
     )
     .option('--json', 'JSON lines')
     .action(async ({ json: isJson = false }: { json?: boolean }) => {
-      const { checkConfig, openPlaces, readConfig, unknownConfigKeys } = await import(
+      const { checkConfig, configDoubts, openPlaces, readConfig, unknownConfigKeys } = await import(
         '../engine/configuration.ts'
       );
       const places = await openPlaces(cli.env);
       const warnings = await unknownConfigKeys(places);
-      for (const message of warnings) {
-        cli.warn(`warning: ${message}`);
-        if (isJson) cli.printJson({ event: 'warning', code: null, message });
-      }
       const faults = await checkConfig(places, cli.env);
       if (faults.length === 0) {
         const { jobFaults } = await import('../backup-jobs/job.ts');
-        faults.push(...jobFaults(await readConfig(places)));
+        const config = await readConfig(places);
+        faults.push(...jobFaults(config).map(({ text }) => text));
+        if (faults.length === 0) warnings.push(...configDoubts(config));
+      }
+      for (const message of warnings) {
+        cli.warn(`warning: ${message}`);
+        if (isJson) cli.printJson({ event: 'warning', code: null, message });
       }
       cli.setStatusOf(
         faults.map((fault) => cli.reportItemError(new PhdError('CONFIG_INVALID', fault), {}, isJson)),

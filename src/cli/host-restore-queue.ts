@@ -1,5 +1,5 @@
 /** `phd host restore --background`. */
-import { PATH_TARGET } from '../engine/choose-run.ts';
+import { PATH_TARGET } from '../engine/archive-place.ts';
 import { type ArchiveRef, findArchive } from '../engine/restore-source.ts';
 import { type HostRestore, queuedArchive } from '../queue/request.ts';
 import type { Cli } from './cli.ts';

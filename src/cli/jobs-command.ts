@@ -82,7 +82,8 @@ function registerList(jobs: Command, cli: Cli): void {
         });
         if (words.json) for (const job of found) cli.printJson(jsonOf(queue, job));
         else if (found.length > 0) for (const line of tableOf(found)) cli.print(line);
-        if (found.length === 0) cli.warn('there is no such job');
+        const isAll = [words.state, words.kind, words.group].every((word) => word === undefined);
+        if (found.length === 0) cli.warn(isAll ? 'no job waits, runs or is kept' : 'there is no such job');
       }),
     );
 }
@@ -251,15 +252,36 @@ async function showJob(cli: Cli, queue: Queue, id: number, isJson: boolean): Pro
     ['What', `${job.kind} ${job.title}`],
     ['Submitted', `${job.createdAt} by ${submitterText(job.submitter)}`],
     ['Progress', progressText(job)],
-    ['Result', job.errorMessage ?? job.result],
+    ['Result', job.errorMessage],
     ['Warnings', job.warningCount === 0 ? null : String(job.warningCount)],
     ['Exit status', job.exitStatus === null ? null : String(job.exitStatus)],
     ['Log', queue.logFileOf(id)],
   ];
   for (const [name, value] of facts) if (value !== null) cli.print(`${name.padEnd(11)} ${value}`);
+  if (job.errorMessage === null && job.result !== null)
+    for (const line of resultLines(job.result)) cli.print(line);
   for (const one of queue.db.attempts(id)) {
     const end = one.endedAt === null ? '' : ` to ${one.endedAt}`;
     cli.print(`Attempt ${one.attempt}   ${one.state}, ${one.startedAt}${end}, process ${one.owner.pid}`);
+  }
+}
+
+/** What the job has found, a line for each fact; disks one after the other. */
+function resultLines(result: string): string[] {
+  const linesOf = (value: unknown, indent: string): string[] => {
+    if (typeof value !== 'object' || value === null) return [`${indent}${String(value)}`];
+    return Object.entries(value)
+      .filter(([, one]) => one !== null && (!Array.isArray(one) || one.length > 0))
+      .flatMap(([name, one]) =>
+        typeof one === 'object'
+          ? [`${indent}${name}:`, ...linesOf(one, `${indent}  `)]
+          : [`${indent}${name}: ${String(one)}`],
+      );
+  };
+  try {
+    return ['Result', ...linesOf(JSON.parse(result), '  ')];
+  } catch {
+    return [`Result      ${result}`];
   }
 }
 

@@ -1,6 +1,8 @@
 /** `phd restore`: one archive, or all disks of a VM, into a folder. */
+
 import path from 'node:path';
 import type { Command } from 'commander';
+import { placeText } from '../engine/archive-place.ts';
 import type { EngineContext } from '../engine/context.ts';
 import { formatBytes } from '../engine/display-text.ts';
 import type { RestoreRequest, RestoreResult } from '../engine/restore.ts';
@@ -98,7 +100,7 @@ async function restoreAll(
       await restoreOne(cli, context, ref, { ...words, name: names[at] });
     } catch (error) {
       if (cli.signal.aborted) throw error;
-      failures.push(cli.reportItemError(error, { archive: textOf(ref) }, words.json ?? false));
+      failures.push(cli.reportItemError(error, { archive: placeText(ref) }, words.json ?? false));
     }
   }
   if (words.vmx) failures.push(...(await vmxOf(cli, context, refs, words)));
@@ -112,7 +114,7 @@ async function queueRestores(
   refs: readonly ArchiveRef[],
   words: Words,
 ): Promise<void> {
-  const { PATH_TARGET } = await import('../engine/choose-run.ts');
+  const { PATH_TARGET } = await import('../engine/archive-place.ts');
   const { findArchive } = await import('../engine/restore-source.ts');
   for (const ref of refs) if (ref.storage.number === PATH_TARGET) await findArchive(ref, cli.signal);
   const { queuedArchive } = await import('../queue/request.ts');
@@ -121,7 +123,7 @@ async function queueRestores(
   const fit = await fitOf(refs, words);
   const names = await namesOf(cli, refs, words);
   const requests = refs.map((ref, at) => ({
-    archive: archive === undefined ? textOf(ref) : queuedArchive(archive),
+    archive: archive === undefined ? placeText(ref) : queuedArchive(archive),
     ...(full === undefined ? {} : { full: queuedArchive(full) }),
     to: path.resolve(words.to),
     name: names[at],
@@ -199,13 +201,9 @@ async function restoreOne(cli: Cli, context: EngineContext, ref: ArchiveRef, wor
     cli,
     words.json ?? false,
     (hooks) => restore(context, request, hooks),
-    (disk) => ({ archive: textOf(ref), disk }),
+    (disk) => ({ archive: placeText(ref), disk }),
   );
   report(cli, result, words.json ?? false);
-}
-
-function textOf({ storage, folder, file }: ArchiveRef): string {
-  return `${storage.number}:${folder}/${file}`;
 }
 
 function report(cli: Cli, result: RestoreResult, isJson: boolean): void {
@@ -262,7 +260,7 @@ async function vmxOf(
 ): Promise<PhdError[]> {
   const [ref] = refs;
   if (ref === undefined) return [];
-  const item = { archive: textOf(ref) };
+  const item = { archive: placeText(ref) };
   try {
     const fit = await fitOf(refs, words);
     const { changeLines, restoreVmx } = await import('../engine/restore-vmx.ts');

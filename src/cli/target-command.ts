@@ -104,7 +104,8 @@ export function registerTarget(program: Command, cli: Cli): void {
     .action(async (text: string) => {
       const number = parseWhole(text, 'number', 1, 9999);
       const { openPlaces, removeTarget } = await import('../engine/configuration.ts');
-      await removeTarget(await openPlaces(cli.env), number);
+      for (const user of await removeTarget(await openPlaces(cli.env), number))
+        cli.warn(`${user} still names target ${number}: change it, see phd config check`);
       cli.print(`target ${number} is removed; its archives are left as they are`);
     });
   registerTests(target, cli);

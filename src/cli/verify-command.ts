@@ -186,7 +186,12 @@ async function ageOf(
   text: string | undefined,
 ): Promise<Pick<VerifyChoice, 'olderThanDays' | 'verifiedBefore'>> {
   if (text === undefined) return { olderThanDays: null };
-  if (!text.includes('-')) return { olderThanDays: parseWhole(text, '--older-than', 0, 36_500) };
+  if (/^\d+$/.test(text)) return { olderThanDays: parseWhole(text, '--older-than', 0, 36_500) };
+  if (!text.includes('-'))
+    throw new PhdError(
+      'USAGE',
+      `--older-than ${JSON.stringify(text)}: expected a number of days, YYYY-MM-DD or YYYY-MM-DDTHH:MM`,
+    );
   const { firstMomentOf } = await import('../engine/list-archives.ts');
   return { olderThanDays: null, verifiedBefore: firstMomentOf(text).toISOString() };
 }

@@ -96,6 +96,7 @@ export function parseConfig(text: string, file: string): { config?: Config; faul
   }
   const faults: string[] = [];
   const config = configOfText(parsed.data, file, faults);
+  for (const [at, job] of config.backupJobs.entries()) job.line = lineOf(document, ['backupJobs', at], lines);
   return faults.length > 0 ? { faults } : { config, faults };
 }
 
@@ -118,7 +119,8 @@ export function unknownKeyWarnings(text: string, file: string): { slips: string[
 
 /** zod's own words made plain: `Invalid input: expected string, received number` -> `expected string, ...`. */
 function expectation(message: string): string {
-  return message.replace(/^Invalid (input|option): /, '');
+  const plain = message.replace(/^Invalid (input|option): /, '');
+  return plain.replace(/^expected (.*), received undefined$/, 'is missing: expected $1');
 }
 
 /** `targets[0].number`; `(whole file)` for the root. */
@@ -278,6 +280,7 @@ function backupJobOf(one: BackupJobText, hosts: readonly HostText[], folder: str
   const { hooks, keep } = one;
   const keepLast = { daily: 0, weekly: 0, monthly: 0 };
   return {
+    line: 1,
     name: one.name,
     enabled: one.enabled,
     vms: one.vms,

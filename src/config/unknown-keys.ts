@@ -14,7 +14,7 @@ export interface UnknownKey {
 
 /** Every key of the document that `schema` does not name, in the order of the file. */
 export function unknownKeys(node: unknown, schema: z.ZodType, lines: LineCounter, path = ''): UnknownKey[] {
-  const known = plainSchema(schema);
+  const known = isMap(node) ? objectOf(plainSchema(schema)) : plainSchema(schema);
   if (known instanceof z.ZodArray && isSeq(node)) {
     const element = known.element as z.ZodType;
     return node.items.flatMap((item, at) => unknownKeys(item, element, lines, `${path}[${at}]`));
@@ -30,6 +30,13 @@ export function unknownKeys(node: unknown, schema: z.ZodType, lines: LineCounter
     const [near = null] = nearNames(name, Object.keys(shape), 1);
     return [{ line: lines.linePos(offset).line, key, near }];
   });
+}
+
+/** Of several forms that of an object, which may be wrapped in checks. */
+function objectOf(schema: z.ZodType): z.ZodType {
+  if (!(schema instanceof z.ZodUnion)) return schema;
+  const forms = (schema.options as z.ZodType[]).map(plainSchema);
+  return forms.find((form) => form instanceof z.ZodObject) ?? schema;
 }
 
 /** The schema below its defaults and options. */

@@ -2,6 +2,9 @@
 import type { ByteSource } from '../model/byte-source.ts';
 import type { Storage } from '../storage/storage.ts';
 
+/** Number of the target that stands for a file named by its path. */
+export const PATH_TARGET = 0;
+
 export interface ArchivePlace {
   storage: Storage;
   folder: string;
@@ -9,9 +12,10 @@ export interface ArchivePlace {
   sizeBytes: number;
 }
 
-/** `N:folder/file`, as lists print it and commands take it. */
-export function placeText(place: ArchivePlace): string {
-  return `${place.storage.number}:${place.folder}/${place.file}`;
+/** `N:folder/file`, as lists print it and commands take it; of a file that was named by its path that path. */
+export function placeText({ storage, folder, file }: Omit<ArchivePlace, 'sizeBytes'>): string {
+  if (storage.number === PATH_TARGET) return `${storage.place}/${placePath({ folder, file })}`;
+  return `${storage.number}:${folder}/${file}`;
 }
 
 export function placePath(place: { folder: string; file: string }): string {

@@ -4,12 +4,10 @@ import path from 'node:path';
 import type { ArchiveFilter } from '../../db/archive-filter.ts';
 import type { ArchiveRow } from '../../db/archive-rows.ts';
 import { fromErrno, PhdError } from '../errors.ts';
+import { PATH_TARGET } from './archive-place.ts';
 import type { EngineContext } from './context.ts';
 import { newestRun } from './list-archives.ts';
 import type { ArchiveRef } from './restore-source.ts';
-
-/** Number of the target that stands for a file named by its path. */
-export const PATH_TARGET = 0;
 
 /** An archive as a command names it. Throws USAGE, NOT_FOUND (no such target), CONFIG_INVALID, TARGET_*. */
 export async function archiveRef(ctx: EngineContext, text: string): Promise<ArchiveRef> {
@@ -77,7 +75,12 @@ export async function refsOfVm(
     onWarning(`the run of ${stamp.replace('T', ' ')} is not taken: ${why}`),
   );
   if (rows.length === 0) {
-    throw new PhdError('NOT_FOUND', `the newest complete run of ${wanted.vm} has no disk ${wanted.disk}`);
+    const { disk: _, ...whole } = wanted;
+    const names = (await newestRun(ctx, whole)).map(({ disk }) => disk);
+    throw new PhdError(
+      'NOT_FOUND',
+      `the newest complete run of ${wanted.vm} has no disk ${wanted.disk}, but ${names.join(', ')}`,
+    );
   }
   return await Promise.all(rows.map((row) => nearestThere(ctx, row, onWarning)));
 }

@@ -1,4 +1,5 @@
 /** Changes to the configuration, as the command line and the console make them: targets, keys, passphrases. */
+import { existsSync } from 'node:fs';
 import { link, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { parseDocument, YAMLMap, YAMLSeq } from 'yaml';
@@ -80,6 +81,27 @@ export async function readVerifyPlanSettings(places: Places): Promise<VerifyPlan
 export async function readConsoleSettings(places: Places): Promise<ConsoleSettings | undefined> {
   if (!/^console\s*:/m.test(await readConfigText(configFileOf(places)))) return undefined;
   return (await loadConfig(places)).console;
+}
+
+/** What is allowed and most often not meant: folders that are not there, two targets of one name. A line each. */
+export function configDoubts({ file, datastores, targets, backupJobs, hosts }: Config): string[] {
+  const isHost = (name: string): boolean => hosts.some((host) => host.name === name);
+  const folders: [string, string][] = [
+    ...datastores.map((folder): [string, string] => ['datastores', folder]),
+    ...targets.flatMap(({ number, transport, path: folder }): [string, string][] =>
+      transport === 'vmfs' ? [[`target ${number}`, folder]] : [],
+    ),
+    ...backupJobs.flatMap(({ name, from }) =>
+      (from ?? []).flatMap((source): [string, string][] => (isHost(source) ? [] : [[`job ${name}`, source]])),
+    ),
+  ];
+  const twins = targets.filter(({ name }, at) => targets.findIndex((one) => one.name === name) !== at);
+  return [
+    ...folders.flatMap(([whose, folder]) =>
+      existsSync(folder) ? [] : [`${file}: ${whose}: there is no folder ${folder} now`],
+    ),
+    ...twins.map(({ number, name }) => `${file}: target ${number}: another target is named ${name} too`),
+  ];
 }
 
 /** Keys of phd.yaml that are not known, one line each with the one that may be meant. Throws CONFIG_INVALID. */
@@ -197,14 +219,20 @@ export async function editTarget(places: Places, number: number, change: Setting
   });
 }
 
-/** Takes a target out of the configuration; what lies on it stays. Throws USAGE (no such target). */
-export async function removeTarget(places: Places, number: number): Promise<void> {
+/** Takes a target out of the configuration; what lies on it stays. What still names it, in words. Throws USAGE (no such target). */
+export async function removeTarget(places: Places, number: number): Promise<string[]> {
   const file = configFileOf(places);
+  const { config } = parseConfig(await readConfigText(file), file);
+  const jobs = config?.backupJobs.filter(({ targets }) => targets?.includes(number)) ?? [];
   await editConfig(file, (document) => {
     const targets = document.get('targets');
     const node = targetNode(targets, number) ?? noTarget(targets, number, file);
     if (targets instanceof YAMLSeq) targets.delete(targets.items.indexOf(node));
   });
+  return [
+    ...jobs.map(({ name }) => `backup job ${name}`),
+    ...(config?.backup.target === number ? ['backup.target'] : []),
+  ];
 }
 
 /**

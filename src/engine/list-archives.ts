@@ -58,6 +58,8 @@ export interface VerifiedRow extends ArchiveRow {
 export function parseDateRange(text: string): { from: Stamp; to: Stamp } {
   const ends = text.split('..');
   const [first = '', last = first] = ends;
+  if (ends.length > 1 && ends.some((end) => end === ''))
+    throw new PhdError('USAGE', `${JSON.stringify(text)} is no range: both ends are needed, D..D`);
   if (ends.length > 2) throw new PhdError('USAGE', `${JSON.stringify(text)} is no date: expected D or D..D`);
   const from = checkDate(first);
   const to = checkDate(last);

@@ -2,6 +2,7 @@
  * The disk a restore writes: a `.part` or a clone of the disk that gets its name at the end, or (device) the disk itself
  * with its first block kept back until everything else is proved and synced.
  */
+
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import fs from 'node:fs/promises';
@@ -21,6 +22,7 @@ import { snapshotsOf } from '../datastore/snapshots.ts';
 import { besidePathOf, recordPathOf } from '../datastore/unfinished-disk.ts';
 import { fromErrno, PhdError } from '../errors.ts';
 import { makeFolder } from '../make-folder.ts';
+import { formatBytes } from './display-text.ts';
 
 export interface GoalRequest {
   folder: string;
@@ -127,7 +129,7 @@ export function requireRoom(goal: GoalDisk, neededBytes: number): void {
   if (goal.existing?.kind === 'device' || wanted <= goal.freeBytes) return;
   throw new PhdError(
     'NO_SPACE',
-    `${goal.folder} has ${goal.freeBytes} bytes free, the restore needs ${wanted}: make room or choose another volume`,
+    `${goal.folder} has ${formatBytes(goal.freeBytes)} free, the restore needs ${formatBytes(wanted)}: make room or choose another volume`,
   );
 }
 

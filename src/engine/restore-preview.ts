@@ -1,7 +1,9 @@
 /** What a restore would do to its goal: looked at before the last question is asked; changes nothing. */
+
 import { type GoalDisk, planGoal } from '../datastore/goal-disk.ts';
 import { stubNameOf } from '../datastore/stub.ts';
 import { fromErrno, PhdError } from '../errors.ts';
+import { formatBytes } from './display-text.ts';
 import { inspectGoal, isRawImage } from './restore-goal.ts';
 
 export { type StubType, stubNameOf, writeStub } from '../datastore/stub.ts';
@@ -57,7 +59,7 @@ export async function previewRestore(request: PreviewRequest): Promise<RestorePr
 function noRoom(goal: GoalDisk, neededBytes: number): PhdError {
   return new PhdError(
     'NO_SPACE',
-    `${goal.folder} has ${goal.freeBytes} bytes free, the restore needs ${neededBytes}: make room or choose another volume`,
+    `${goal.folder} has ${formatBytes(goal.freeBytes)} free, the restore needs ${formatBytes(neededBytes)}: make room or choose another volume`,
   );
 }
 

@@ -101,6 +101,8 @@ export interface JobHooks {
 
 /** Which VMs are backed up, when, where to, and what stays of it. Patterns and schedules are checked already. */
 export interface BackupJobConfig {
+  /** Of phd.yaml, where it begins; 1 is the first. */
+  line: number;
   /** Unique. */
   name: string;
   /** The daemon starts it when it is due. */

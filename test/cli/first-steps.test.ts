@@ -57,7 +57,7 @@ describe('from nothing to a restore', () => {
   });
 
   it('nothing to do is told', async () => {
-    expect((await tale.phd(['jobs', 'list'])).stderr).toBe('phd: there is no such job\n');
+    expect((await tale.phd(['jobs', 'list'])).stderr).toBe('phd: no job waits, runs or is kept\n');
     tale.configure({ targets: ['empty'] });
     const run = await tale.phd(['verify', '--target', '1']);
     expect(run).toMatchObject({ status: 0, stderr: 'phd: there is nothing to verify on target 1\n' });

@@ -52,6 +52,27 @@ describe('a target that is not configured', () => {
   });
 });
 
+describe('words that nearly fit', () => {
+  it('are answered with those that do', async () => {
+    await tale.backup(tale.path('vmfs', 'database'));
+    const said = async (...words: string[]): Promise<string> => (await tale.phd(words)).stderr.trimEnd();
+    const out = tale.path('out');
+    expect(await said('restore', '--vm', 'database', '--disk', 'data', '--to', out)).toBe(
+      'phd: the newest complete run of database has no disk data, but database.vmdk',
+    );
+    expect(await said('hold', '1:foo/bar.phd')).toBe('phd: there is no 1:foo/bar.phd: see phd list');
+    expect(await said('verify', '--target', '1', '--older-than', 'abc')).toBe(
+      'phd: --older-than "abc": expected a number of days, YYYY-MM-DD or YYYY-MM-DDTHH:MM',
+    );
+    expect(await said('list', '--date', '2026-11-01..')).toBe(
+      'phd: "2026-11-01.." is no range: both ends are needed, D..D',
+    );
+    const damaged = tale.path('cut', 'folder', '00-a.vmdk.delta-2026.11.01-0000-261101-0000.phd');
+    tale.home.write(damaged.slice(tale.path().length + 1), 'no archive');
+    expect(await said('verify', damaged)).toContain(`phd: ${damaged}`);
+  });
+});
+
 describe('a VM folder that is not there', () => {
   it.each([[[]], [['--background']]])('is answered with the nearest that is, %j', async (more) => {
     const run = await tale.phd(['backup', tale.path('vmfs', 'databse'), ...more]);

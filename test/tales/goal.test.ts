@@ -280,7 +280,7 @@ describe('A restore is refused, and nothing is written,', () => {
       const run = await restore(to);
       expect(run.status).toBe(6);
       expect(linesOf(run, 'error')).toMatchObject([{ code: 'NO_SPACE', archive: full.archive }]);
-      expect(run.stderr).toMatch(/has \d+ bytes free, the restore needs \d+/);
+      expect(run.stderr).toMatch(/has [\d.]+ MB free, the restore needs [\d.]+ MB/);
       expect(namesIn(to)).toEqual([]);
     } finally {
       await systemTool('umount', [to]);
