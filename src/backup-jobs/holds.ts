@@ -10,12 +10,17 @@ import type { Storage } from '../storage/storage.ts';
 
 /** Holds the run of an archive `N:folder/file`; fine if it is held. Throws USAGE, NOT_FOUND, TARGET_*, NO_SPACE. */
 export async function holdArchive(context: EngineContext, archive: string, why: string): Promise<Stamp> {
-  const { storage, folder, stamp, file } = await placeOfHold(context, archive);
+  const { storage, folder, stamp, file, archivePath } = await placeOfHold(context, archive);
   try {
     if ((await storage.stat(file)) === undefined) {
       const text = `The run of ${stamp.replace('T', ' ')} is not removed by retention.\n${why}\n`;
       await storage.write(`${file}.part`, once(Buffer.from(text)), { readBack: 'all' });
       await storage.rename(`${file}.part`, file);
+    }
+    // Retention may have been at it already: a hold of nothing must not be told as one.
+    if ((await storage.stat(archivePath)) === undefined) {
+      await storage.remove(file);
+      throw new PhdError('NOT_FOUND', `${archive} was removed while it was being held`);
     }
     await showInList(context, storage, folder);
     return stamp;
@@ -43,15 +48,16 @@ async function showInList(context: EngineContext, storage: Storage, folder: stri
 async function placeOfHold(
   context: EngineContext,
   archive: string,
-): Promise<{ storage: Storage; folder: string; stamp: Stamp; file: string }> {
+): Promise<{ storage: Storage; folder: string; stamp: Stamp; file: string; archivePath: string }> {
   const { storage, folder, file } = await archiveRef(context, archive);
   const name = parseArchiveName(file);
   if (storage.number === 0)
     throw new PhdError('USAGE', `${archive}: expected an archive on a target, N:folder/file`);
-  if ((await storage.stat(`${folder}/${file}`)) === undefined)
+  const archivePath = `${folder}/${file}`;
+  if ((await storage.stat(archivePath)) === undefined)
     throw new PhdError('NOT_FOUND', `there is no ${archive}: see phd list`);
   if (name === undefined) throw new PhdError('USAGE', `${archive}: that is not the name of an archive`);
-  return { storage, folder, stamp: name.stamp, file: `${folder}/${holdName(name.stamp)}` };
+  return { storage, folder, stamp: name.stamp, file: `${folder}/${holdName(name.stamp)}`, archivePath };
 }
 
 /** Stamps that are held in a folder of a target. Throws TARGET_LIED where the folder cannot be listed whole. */

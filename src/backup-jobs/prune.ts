@@ -59,15 +59,23 @@ export async function planPrune(
     const lines = retain(runs, rules);
     let isNew = false;
     for (const { run } of lines.filter(({ keep }) => !keep)) {
-      const folders = new Set((byStamp.get(run.stamp) ?? []).map(({ folder }) => folder));
-      for (const folder of folders) {
-        if (!(await holdsIn(storage, folder, signal)).has(run.stamp)) continue;
-        run.isHeld = true;
-        isNew = true;
-      }
+      if (!(await isHeldIn(storage, run.stamp, byStamp.get(run.stamp) ?? [], signal))) continue;
+      run.isHeld = true;
+      isNew = true;
     }
     if (!isNew) return { targetNumber, lines, rows: byStamp };
   }
+}
+
+async function isHeldIn(
+  storage: Storage,
+  stamp: Stamp,
+  rows: readonly ListedRow[],
+  signal?: AbortSignal,
+): Promise<boolean> {
+  for (const folder of new Set(rows.map(({ folder: one }) => one)))
+    if ((await holdsIn(storage, folder, signal)).has(stamp)) return true;
+  return false;
 }
 
 /** Whether a restore of this home reads an archive, or is queued to. */
@@ -102,10 +110,22 @@ export async function prune(
   };
   // The DELTAs of all runs before the first FULL: whenever it is ended, no DELTA is left without its FULL.
   const needed = new Set<Stamp>();
-  for (const { stamp } of going.filter((run) => (rows.get(run.stamp) ?? []).some(isRead))) {
-    onWarning(`not removed: the run of ${stamp} on target ${targetNumber}: a restore has begun to read it`);
+  // Somebody may have come to need it since the plan was made.
+  for (const { stamp } of going) {
+    const ofRun = rows.get(stamp) ?? [];
+    try {
+      const why = ofRun.some(isRead)
+        ? 'a restore has begun to read it'
+        : (await isHeldIn(storage, stamp, ofRun, signal))
+          ? 'it is held now'
+          : null;
+      if (why === null) continue;
+      onWarning(`not removed: the run of ${stamp} on target ${targetNumber}: ${why}`);
+    } catch (error) {
+      onFailure(error, stamp);
+    }
     needed.add(stamp);
-    for (const { fullStamp } of rows.get(stamp) ?? []) needed.add(fullStamp);
+    for (const { fullStamp } of ofRun) needed.add(fullStamp);
   }
   for (const { stamp } of going) {
     if (needed.has(stamp)) continue;

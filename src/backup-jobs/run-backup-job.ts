@@ -195,7 +195,14 @@ class JobRun {
     } catch (error) {
       const failure = fromErrno(error, `backup job ${this.record.job}`);
       this.#error(failure.message);
-      if (failure.code !== 'CANCELLED') return;
+      if (failure.code !== 'CANCELLED') {
+        // What was queued goes on: it is not to be missing in the record.
+        for (const [id, task] of this.#going) {
+          const words = `the run ended before job ${id} did: ${failure.message}`;
+          this.#add(task, this.#queue.db.job(id) ?? null, { code: failure.code, message: words });
+        }
+        return;
+      }
       await this.#giveUp();
       throw failure;
     } finally {
@@ -258,9 +265,8 @@ class JobRun {
     try {
       [job] = this.#queue.submit('backup', [this.#request(task)], this.#options.submitter);
     } catch (error) {
-      // A name that no request takes is the fault of one VM.
       const { code, message } = fromErrno(error, task.selected.vm.name);
-      if (code !== 'USAGE') throw error;
+      if (code === 'CANCELLED') throw error;
       this.#add(task, null, { code, message });
     }
     if (job === undefined) return;

@@ -1,6 +1,7 @@
 /** What retention must leave alone, through the real program: copies of a VM, other programs' archives, what is read now. */
 import { cpSync, readdirSync, renameSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type * as Prune from '../../src/backup-jobs/prune.ts';
 import type * as Engine from '../../src/engine/index.ts';
 import type * as Scratch from '../../src/engine/scratch.ts';
 import { changeImage, type TestVm } from '../support/disk-images.ts';
@@ -8,6 +9,7 @@ import { fileDigest, flipByte, linesOf, MIB, only, Tale } from '../tales/tale.ts
 
 const BUILT = new URL('../../dist/src/', import.meta.url).href;
 const engine = (await import(`${BUILT}engine/index.js`)) as typeof Engine;
+const { planPrune, prune } = (await import(`${BUILT}backup-jobs/prune.js`)) as typeof Prune;
 const { archivesBeingRead, claimReading, openScratch } = (await import(
   `${BUILT}engine/scratch.js`
 )) as typeof Scratch;
@@ -165,6 +167,20 @@ describe('Retention leaves alone', () => {
     // The damaged one has gone, now that there is a better one.
     const left = only(linesOf(await tale.phd(['list', '--json', '--mode', 'full'])));
     expect(String(left.time)).not.toContain('2026-11-01');
+  });
+
+  it('a run that is held between the plan and its doing', async () => {
+    const [first = ''] = await backUpOn([1, 2]);
+    const context = await engine.openContext({ env: tale.home.env });
+    const [{ uuid } = {}] = linesOf(await tale.phd(['list', '--json']));
+    const rules = { last: 1, daily: 0, weekly: 0, monthly: 0 };
+    const plan = await planPrune(context, { targetNumber: 1, uuid: String(uuid) }, rules);
+    expect((await tale.phd(['hold', first])).status).toBe(0);
+    const warnings: string[] = [];
+    expect(await prune(context, plan, (line) => void warnings.push(line))).toBe(0);
+    expect(warnings).toEqual([expect.stringContaining('it is held now')]);
+    await context.close();
+    expect(await archivesLeft()).toHaveLength(2);
   });
 
   it('nothing of a folder that many runs share; they go without a word of trouble', async () => {
