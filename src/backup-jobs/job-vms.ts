@@ -40,16 +40,24 @@ export async function findJobVms(
     })),
     faults: [...local.faults],
   };
-  for (const name of wanted.filter(isHost)) {
-    try {
-      const host = await context.host(name);
-      const onFault = (fault: string): void => void found.faults.push(`host ${name}: ${fault}`);
-      found.vms.push(...vmsOfHost(name, await host.listVms(signal, onFault)));
-    } catch (error) {
-      const failure = fromErrno(error, `host ${name}`);
-      if (failure.code === 'CANCELLED') throw failure;
-      found.faults.push(`host ${name}: ${failure.message}`);
-    }
+  // At once: one that is slow to answer is not to be waited for by the next.
+  const listed = await Promise.all(
+    wanted.filter(isHost).map(async (name): Promise<FoundVms> => {
+      const faults: string[] = [];
+      const onFault = (fault: string): void => void faults.push(`host ${name}: ${fault}`);
+      try {
+        const host = await context.host(name);
+        return { vms: vmsOfHost(name, await host.listVms(signal, onFault)), faults };
+      } catch (error) {
+        const failure = fromErrno(error, `host ${name}`);
+        if (failure.code === 'CANCELLED') throw failure;
+        return { vms: [], faults: [...faults, `host ${name}: ${failure.message}`] };
+      }
+    }),
+  );
+  for (const { vms, faults } of listed) {
+    found.vms.push(...vms);
+    found.faults.push(...faults);
   }
   return found;
 }

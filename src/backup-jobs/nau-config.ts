@@ -86,6 +86,10 @@ const SETTERS: Record<string, (settings: NauSettings, value: string) => void> = 
     settings.preClean = oneOf(value, TRUTH);
   },
 };
+/** A line may be all of a file that is none. */
+const MAX_SHOWN = 200;
+const shortened = (text: string): string =>
+  text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}...`;
 const TRUTH = { True: true, False: false, true: true, false: false };
 
 /** Reads a file, or one selector (`DEV-mySql`, `vdi-export=DEV.*`) with the script's defaults. Never throws. */
@@ -109,10 +113,13 @@ export function parseNau(text: string): NauConfig {
       try {
         if (Object.hasOwn(LISTS, key)) config[LISTS[key as ListKey]].push(parseNauEntry(value));
         else if (Object.hasOwn(SETTERS, key)) SETTERS[key]?.(config.settings, value);
-        else unknown.push(`line ${at + 1}: ${key === '' ? `"${line}" is no KEY=VALUE` : `${key} is no key`}`);
+        else
+          unknown.push(
+            `line ${at + 1}: ${key === '' ? `"${shortened(line)}" is no KEY=VALUE` : `${key} is no key`}`,
+          );
       } catch (error) {
         config.errors.push(
-          `line ${at + 1}: ${error instanceof PhdError ? error.message : `${key}: ${(error as Error).message}`}`,
+          `line ${at + 1}: ${shortened(error instanceof PhdError ? error.message : `${key}: ${(error as Error).message}`)}`,
         );
       }
     });

@@ -15,6 +15,7 @@ import type { KeepRules } from './retention.ts';
 import { rulesOf } from './run-backup-job.ts';
 import type { Schedule } from './schedule.ts';
 import { selectVms } from './select-vms.ts';
+import { sharedVms } from './shared-vms.ts';
 
 export interface PreviewedVm {
   job: string;
@@ -91,6 +92,13 @@ export async function previewJobs(
           ...expected(context, source.uuid, target, selected.by),
         });
     }
+    const shared = await sharedVms(
+      context,
+      job,
+      selection.selected.map(({ vm }) => vm),
+      signal,
+    );
+    const kept = [...shared].map(([vm, why]) => `${vm.name}: ${why}: nothing of it is removed`);
     jobs.push({
       name: one.name,
       enabled: one.enabled,
@@ -99,7 +107,7 @@ export async function previewJobs(
       vms,
       excluded: selection.excluded.map(({ vm, by }) => notTaken(one.name, vm, `exclude ${by}`)),
       errors: [...(one.from === null ? [] : found.faults), ...selection.errors],
-      warnings: selection.warnings,
+      warnings: [...selection.warnings, ...kept],
     });
   }
   return {

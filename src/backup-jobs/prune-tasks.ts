@@ -57,7 +57,10 @@ export async function pruneTasks(
   const tasks: PruneTask[] = [];
   for (const [first, ...others] of found.values()) {
     if (first === undefined) continue;
-    if (others.length > 0)
+    const twin = others.find(({ vm }) => vm !== first.vm);
+    if (twin !== undefined)
+      errors.push(`${first.vm} and ${twin.vm} bear one UUID: nothing of them is removed`);
+    else if (others.length > 0)
       errors.push(
         `${first.vm} is in several jobs with target ${first.targetNumber}: nothing of it is removed`,
       );

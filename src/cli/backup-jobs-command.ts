@@ -203,10 +203,15 @@ function tellPreview(cli: Cli, found: Preview): void {
 }
 
 async function previewNau(cli: Cli, context: EngineContext, source: string, isJson: boolean): Promise<void> {
-  const { readFile } = await import('node:fs/promises');
+  const { readFile, stat } = await import('node:fs/promises');
   const { findJobVms } = await import('../backup-jobs/job-vms.ts');
   const { nauLists, nauSelector, parseNau } = await import('../backup-jobs/nau-config.ts');
-  const text = await readFile(source, 'utf8').catch((error: NodeJS.ErrnoException) => {
+  const read = async (): Promise<string> => {
+    if (!(await stat(source)).isFile()) throw new PhdError('USAGE', `${source} is not a file`);
+    return await readFile(source, 'utf8');
+  };
+  const text = await read().catch((error: NodeJS.ErrnoException) => {
+    if (error instanceof PhdError) throw error;
     // What is no file is a selector, as with the old script.
     if (error.code === 'ENOENT' && !source.includes('/')) return nauSelector(source);
     throw new PhdError('NOT_FOUND', `cannot read ${source}: ${error.code}`);

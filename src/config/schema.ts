@@ -98,7 +98,11 @@ const backupJob = z.looseObject({
   from: z.array(text).optional(),
   disks: z.array(text).optional(),
   excludeDisks: z.array(text).default([]),
-  targets: z.array(wholeNumber(1, 9999)).min(1).optional(),
+  targets: z
+    .array(wholeNumber(1, 9999))
+    .min(1)
+    .refine((numbers) => new Set(numbers).size === numbers.length, { message: 'expected each target once' })
+    .optional(),
   full: text.optional(),
   delta: text.optional(),
   codec: z.enum(['gzip', 'zstd', 'lzop']).optional(),

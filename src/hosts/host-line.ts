@@ -10,8 +10,8 @@ import type { HostAccess } from './open-host.ts';
 
 /** What a command may say before it is taken for broken. */
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
-/** What a command may take that says a little again and again: such a line is as good as dead. */
-const MAX_RUN_MS = 30 * 60_000;
+/** A command that says a little again and again ends after so many of the host's limits: such a line is as good as dead. */
+const MAX_SILENCES = 30;
 const MAX_ERROR_CHARACTERS = 8 * 1024;
 
 export interface RunOptions {
@@ -19,7 +19,7 @@ export interface RunOptions {
   stdin?: Buffer;
   /** More on its standard output is an error (TARGET_REFUSED); 16 MiB by default. */
   maxBytes?: number;
-  /** From the start to its end; default: the host's `timeoutMs` of silence, and half an hour in all. */
+  /** From the start to its end; default: the host's `timeoutMs` of silence, and thirty times that in all. */
   timeoutMs?: number;
   /** What it says, as it comes. */
   onOutput?: (part: Buffer) => void;
@@ -74,7 +74,7 @@ export class HostLine {
   async run(command: string, options: RunOptions = {}): Promise<RunResult> {
     const { stdin, maxBytes = MAX_OUTPUT_BYTES, timeoutMs, onOutput, signal } = options;
     const running = await this.stream(command, { signal, silenceMs: timeoutMs ? null : this.#timeoutMs });
-    const limitMs = timeoutMs ?? (onOutput === undefined ? MAX_RUN_MS : null);
+    const limitMs = timeoutMs ?? (onOutput === undefined ? MAX_SILENCES * this.#timeoutMs : null);
     const timer =
       limitMs === null
         ? undefined

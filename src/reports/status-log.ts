@@ -2,11 +2,12 @@
  * The status log: lines `2026/11/26 22:00:00,vm-backup,HOST,begin|end,text` in local time, as scripts that read those of
  * NAUbackup expect them. A run's lines are written at once, so two writers never mix within a line.
  */
+import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { localStamp } from '../clock.ts';
 import { escapeText, formatBytes, formatCount } from '../engine/display-text.ts';
-import { fromErrno } from '../errors.ts';
+import { fromErrno, PhdError } from '../errors.ts';
 import { makeFolder } from '../make-folder.ts';
 import { type RunReport, totalsOf, type VmReport } from './run-report.ts';
 
@@ -52,8 +53,11 @@ function lineOf(timeUtc: string, kind: string, host: string, what: 'begin' | 'en
 async function append(file: string, lines: readonly string[]): Promise<void> {
   try {
     await makeFolder(path.dirname(file), 0o777);
-    const handle = await open(file, 'a', 0o640);
+    // A pipe that nobody reads would hold the run up for ever.
+    const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = constants;
+    const handle = await open(file, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, 0o640);
     try {
+      if (!(await handle.stat()).isFile()) throw new PhdError('CONFIG_INVALID', `${file} is not a file`);
       await handle.write(lines.join(''));
       await handle.sync();
     } finally {

@@ -1,4 +1,5 @@
 /** Reports of backup jobs: status log, mail through a real SMTP server, health ping, and the status for monitoring. */
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -125,6 +126,18 @@ describe('A run of a backup job', () => {
     rmdirSync(database);
     for (const name of readdirSync(tale.path('state')).filter((one) => one.startsWith('kept.')))
       renameSync(tale.path('state', name), tale.path('state', name.slice('kept.'.length)));
+  });
+
+  it('a status log that is a pipe which nobody reads is told, and holds nothing up', async () => {
+    const pipe = tale.path('pipe');
+    execFileSync('mkfifo', [pipe]);
+    tale.configure({
+      config: `backupJobs:\n  - { name: nightly, vms: [web] }\nreports: { statusLog: pipe }\n`,
+    });
+    const run = await tale.phd(['backup', '--job', 'nightly']);
+    expect(run.status, run.stderr).toBe(0);
+    expect(run.stdout).toContain(`cannot write the status log ${pipe}`);
+    configure();
   });
 
   it('that fails says so everywhere; a report that fails is told and is no failure of its own', async () => {

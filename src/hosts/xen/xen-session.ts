@@ -12,8 +12,8 @@ import { memberName, sendRequest } from './xen-line.ts';
 const ORIGINATOR = 'phd';
 /** All VMs of a large pool with their templates are some ten megabytes. */
 const MAX_ANSWER_BYTES = 128 * 1024 * 1024;
-/** From its first byte to its last: a member that sends a byte now and then is as good as dead. */
-const MAX_ANSWER_MS = 30 * 60_000;
+/** An answer ends after so many of the host's limits: a member that sends a byte now and then is as good as dead. */
+const MAX_SILENCES = 30;
 
 const rpcAnswer = z.union([
   z.object({ error: z.object({ message: z.string(), data: z.unknown().optional() }) }),
@@ -156,11 +156,12 @@ export class XenSession {
     const response = await answer;
     const parts: Buffer[] = [];
     let bytes = 0;
+    const limitMs = MAX_SILENCES * this.config.timeoutMs;
     const tooLong = new PhdError(
       'TARGET_UNREACHABLE',
-      `${what}: its answer did not end within ${MAX_ANSWER_MS} ms`,
+      `${what}: its answer did not end within ${limitMs} ms`,
     );
-    const timer = setTimeout(() => fail(tooLong), MAX_ANSWER_MS);
+    const timer = setTimeout(() => fail(tooLong), limitMs);
     try {
       for await (const part of response as AsyncIterable<Buffer>) {
         bytes += part.length;
