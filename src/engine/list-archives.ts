@@ -260,8 +260,11 @@ async function completeRunAt(
   }
 }
 
-/** Two runs may bear one stamp, made from two homes: their disks must not be put together, as far as it is known. */
-function rowsByRun(rows: readonly ArchiveRow[]): ArchiveRow[][] {
+/**
+ * Of the rows of one stamp those of each run: two homes may have made one each, and their disks must not be put together. Rows without
+ * a header (FULLs, what was not read yet) may be of any of them.
+ */
+export function rowsByRun<Row extends Pick<ArchiveRow, 'header'>>(rows: readonly Row[]): Row[][] {
   const ids = [...new Set(rows.flatMap(({ header }) => header?.runId ?? []))];
   if (ids.length === 0) return rows.length === 0 ? [] : [[...rows]];
   return ids.map((id) => rows.filter(({ header }) => (header?.runId ?? id) === id));

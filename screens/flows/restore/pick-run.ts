@@ -1,6 +1,7 @@
 /** Runs of a VM: all disks of one in one go. */
 import type { ArchiveListRow } from '../../../src/engine/browse-archives.ts';
 import { formatBytes } from '../../../src/engine/display-text.ts';
+import { rowsByRun } from '../../../src/engine/list-archives.ts';
 import { type Draft, scsiText, stampText } from './draft.ts';
 import { targetNote } from './list-notes.ts';
 import { chosenFilter, chosenText } from './pick-day.ts';
@@ -11,6 +12,8 @@ import type { StepEnd } from './steps.ts';
 const MAX_ARCHIVES = 5_000;
 
 interface Run {
+  /** Its stamp; another of that stamp, by another home, has a number behind it. */
+  id: string;
   stamp: string;
   /** The DELTA of each disk (a FULL where there is none), by SCSI id. */
   rows: ArchiveListRow[];
@@ -31,10 +34,10 @@ export async function pickRun(draft: Draft): Promise<StepEnd> {
       title: `Runs of ${chosenText(draft)}`,
       source: rowSource(
         runs,
-        ({ stamp }) => stamp,
+        ({ id }) => id,
         ({ stamp }) => stampText(stamp),
       ),
-      idOf: ({ stamp }) => stamp,
+      idOf: ({ id }) => id,
       columns: [
         { title: 'run', columns: 16, text: ({ stamp }) => stampText(stamp) },
         { title: 'disks', columns: 5, align: 'right', text: ({ rows }) => String(rows.length) },
@@ -50,7 +53,7 @@ export async function pickRun(draft: Draft): Promise<StepEnd> {
     if (answer.kind === 'quit') return 'quit';
     if (answer.kind !== 'row') continue;
     const run = answer.row;
-    at = run.stamp;
+    at = run.id;
     if (run.rows.length === 0) {
       await desk.dialogue.tell('This run cannot be taken', [runText(run)]);
       continue;
@@ -94,12 +97,17 @@ function runsOf(draft: Draft): Run[] {
   for (const row of list.rows(0, MAX_ARCHIVES)) {
     if (row !== null) byStamp.set(row.stamp, [...(byStamp.get(row.stamp) ?? []), row]);
   }
-  return [...byStamp].map(([stamp, rows]) => runOf(stamp, rows));
+  return [...byStamp].flatMap(([stamp, rows]) =>
+    rowsByRun(rows).map((ofRun, number) => ({
+      id: number === 0 ? stamp : `${stamp} ${number}`,
+      ...runOf(stamp, ofRun),
+    })),
+  );
 }
 
 const UNFIT = new Set(['arriving or cut', 'foreign', 'without FULL']);
 
-function runOf(stamp: string, all: readonly ArchiveListRow[]): Run {
+function runOf(stamp: string, all: readonly ArchiveListRow[]): Omit<Run, 'id'> {
   const chosen = new Map<string, ArchiveListRow>();
   const unfit = new Map<string, ArchiveListRow>();
   for (const row of all) {
