@@ -137,7 +137,9 @@ export class Cli {
       return this.#status;
     } catch (error) {
       if (error instanceof CommanderError && error.exitCode === 0) return 0;
-      const failure = this.signal.aborted ? new PhdError('CANCELLED', 'cancelled') : toPhdError(error);
+      const cancelled =
+        words[0] === 'restore' ? 'cancelled: the same command goes on where it was' : 'cancelled';
+      const failure = this.signal.aborted ? new PhdError('CANCELLED', cancelled) : toPhdError(error);
       // The parser has written its own line.
       if (!(error instanceof CommanderError)) this.warn(failure.message);
       if (words.includes('--json')) this.#printJsonError(failure, {});

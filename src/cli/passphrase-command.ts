@@ -42,8 +42,9 @@ export function registerPassphrase(program: Command, cli: Cli): void {
     .argument('[kind]', 'system or master', 'system')
     .action(async (word: string) => {
       const kind = parseChoice(word, 'passphrase', KINDS);
-      const { openPlaces, testPassphrase } = await import('../engine/configuration.ts');
+      const { openPlaces, requirePassphrase, testPassphrase } = await import('../engine/configuration.ts');
       const places = await openPlaces(cli.env);
+      await requirePassphrase(places, kind);
       await testPassphrase(places, cli.env, kind, await askSecret(cli.streams, `The ${kind} passphrase: `));
       cli.print(`this is the ${kind} passphrase in use`);
     });

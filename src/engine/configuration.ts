@@ -276,6 +276,14 @@ export async function setPassphrase(
   return file;
 }
 
+/** Where it is kept. Throws PASSPHRASE_MISSING, CONFIG_INVALID. */
+export async function requirePassphrase(places: Places, kind: PassphraseKind): Promise<SecretSource> {
+  const source = (await loadConfig(places)).encryption[kind];
+  if (source !== null) return source;
+  const words = kind === 'system' ? 'set' : `set ${kind}`;
+  throw new PhdError('PASSPHRASE_MISSING', `there is no ${kind} passphrase: run phd passphrase ${words}`);
+}
+
 /** Throws PASSPHRASE_WRONG if this is not the passphrase in use, PASSPHRASE_MISSING if there is none. */
 export async function testPassphrase(
   places: Places,
@@ -283,9 +291,7 @@ export async function testPassphrase(
   kind: PassphraseKind,
   passphrase: string,
 ): Promise<void> {
-  const source = (await loadConfig(places)).encryption[kind];
-  if (source === null)
-    throw new PhdError('PASSPHRASE_MISSING', `there is no ${kind} passphrase: run phd passphrase set`);
+  const source = await requirePassphrase(places, kind);
   if ((await readSecret(source, `${kind} passphrase`, env)) !== passphrase) {
     throw new PhdError('PASSPHRASE_WRONG', `this is not the ${kind} passphrase in use`);
   }
