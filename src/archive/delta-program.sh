@@ -1349,7 +1349,7 @@ copy_from_delta() {
     return 0
   fi
   part_of blocks
-  awk -v at="$part_offset" '{ printf "%d %.0f %d %s\n", $1, at, $3, $2; at += $3 }' <"$work_dir/blocks" >"$work_dir/members"
+  awk -v at="$part_offset" '{ printf "%s %.0f %s %s\n", $1, at, $3, $2; at += $3 }' <"$work_dir/blocks" >"$work_dir/members"
   save_members "$self" gzip
 }
 
@@ -1386,7 +1386,7 @@ function walk(   block, count, i, bytes, digest, k, entry) {
       if (kept) { digest = ""; for (k = 4; k < 36; k++) digest = digest page[entry + k]; if (digest ~ /^0+$/) digest = "0" }
       entry += 36
     }
-    if (kept) printf "%d %.0f %d %s\n", block, offset, bytes, digest
+    if (kept) printf "%.0f %.0f %d %s\n", block, offset, bytes, digest
     offset += bytes; block++
   }
 }
@@ -1424,7 +1424,7 @@ list_full_members() {
 # A first block that is kept back stands alone.
 # shellcheck disable=SC2016 # awk text
 awk_pieces='
-function flush() { if (count) printf "%d %d %.0f %.0f %d\n", start, count, offset, bytes, line; count = 0 }
+function flush() { if (count) printf "%.0f %d %.0f %.0f %.0f\n", start, count, offset, bytes, line; count = 0 }
 $1 != start + count || $2 != offset + bytes || int($1 / 256) != int(start / 256) || (alone && start == 0) { flush() }
 { if (!count) { start = $1; offset = $2; bytes = 0; line = NR } count++; bytes += $3 }
 END { flush() }'
@@ -1440,7 +1440,7 @@ save_members() {
       save_status=$?
       [ "$save_status" = 3 ] || return "$save_status"
     fi
-    sed -n "$piece_line,$((piece_line + piece_count - 1))p" <"$work_dir/members" >"$work_dir/piece"
+    sed -n "$piece_line,$((piece_line + piece_count - 1))p;$((piece_line + piece_count - 1))q" <"$work_dir/members" >"$work_dir/piece"
     save_blocks "$1" "$2" || return
   done 4<"$work_dir/pieces"
 }

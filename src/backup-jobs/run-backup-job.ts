@@ -238,8 +238,11 @@ class JobRun {
     for (;;) {
       throwIfAborted(this.#options.signal);
       const obstacle = this.#obstacle();
-      while (obstacle === null && this.#going.size < atOnce && left.length > 0)
-        await this.#submit(left.shift() as Task);
+      while (obstacle === null && this.#going.size < atOnce) {
+        const next = left.findIndex((task) => this.#mayBegin(task));
+        if (next < 0) break;
+        await this.#submit(left.splice(next, 1)[0] as Task);
+      }
       if (this.#going.size === 0 && left.length === 0) return;
       if (this.#going.size === 0 && obstacle !== null) {
         for (const task of left.splice(0)) this.#add(task, null, obstacle);
@@ -248,6 +251,12 @@ class JobRun {
       await delay(LOOK_EVERY_MS, undefined, this.#options).catch(() => undefined);
       await this.#settle(obstacle);
     }
+  }
+
+  /** VMs that bear one UUID are one VM to their target: only one is backed up there at a time. */
+  #mayBegin({ selected }: Task): boolean {
+    if (!this.#shared.has(selected.vm)) return true;
+    return [...this.#going.values()].every((one) => !this.#shared.has(one.selected.vm));
   }
 
   /** Why nothing more may be begun. */

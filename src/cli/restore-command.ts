@@ -97,7 +97,7 @@ async function restoreAll(
   for (const [at, ref] of refs.entries()) {
     try {
       check();
-      await restoreOne(cli, context, ref, { ...words, name: names[at] });
+      await restoreOne(cli, context, ref, words, names[at]);
     } catch (error) {
       if (cli.signal.aborted) throw error;
       failures.push(cli.reportItemError(error, { archive: placeText(ref) }, words.json ?? false));
@@ -127,6 +127,7 @@ async function queueRestores(
     ...(full === undefined ? {} : { full: queuedArchive(full) }),
     to: path.resolve(words.to),
     name: names[at],
+    isNameNew: names[at] !== words.name || undefined,
     inPlace,
     verify,
     assumeOff,
@@ -183,14 +184,20 @@ async function refsOf(
   );
 }
 
-async function restoreOne(cli: Cli, context: EngineContext, ref: ArchiveRef, words: Words): Promise<void> {
+async function restoreOne(
+  cli: Cli,
+  context: EngineContext,
+  ref: ArchiveRef,
+  words: Words,
+  name: string | undefined,
+): Promise<void> {
   const { restore } = await import('../engine/restore.ts');
   const { archiveRef } = await import('../engine/choose-run.ts');
   const request: RestoreRequest = {
     archive: ref,
     ...(words.full === undefined ? {} : { full: await archiveRef(context, words.full) }),
     to: words.to,
-    ...(words.name === undefined ? {} : { name: words.name }),
+    ...(name === undefined ? {} : { name, isNameNew: name !== words.name }),
     inPlace: words.inPlace,
     verify: words.verify,
     assumeOff: words.assumeOff,

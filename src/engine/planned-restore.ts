@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { fromErrno, PhdError } from '../errors.ts';
 import type { EngineContext } from './context.ts';
-import { distinctDiskNames } from './disk-names.ts';
+import { distinctDiskNames, nameTaken } from './disk-names.ts';
 import { type CheckedArchive, checkArchive, type FullCandidate } from './full-candidates.ts';
 import { newestRun } from './list-archives.ts';
 import { previewRestore, type RestorePreview } from './restore-preview.ts';
@@ -107,7 +107,12 @@ export async function planGoals(planned: PlannedVm, folder: string): Promise<Pla
           isExact: payloadBytes === 0 && dataBytes !== null,
           inPlace: false,
         });
-        return { disk, preview, fault: preview.refusal ?? disk.fault };
+        const { existing, flatPath } = preview.goal;
+        const taken =
+          disk.name !== disk.checked.disk && existing !== null
+            ? nameTaken(flatPath, disk.checked.disk)
+            : null;
+        return { disk, preview, fault: preview.refusal ?? taken ?? disk.fault };
       } catch (error) {
         return { disk, preview: null, fault: fromErrno(error, `cannot look at ${folder}`) };
       }

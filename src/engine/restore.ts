@@ -9,6 +9,7 @@ import { placeText, storedBytes } from './archive-place.ts';
 import type { OperationHooks } from './backup.ts';
 import type { EngineContext } from './context.ts';
 import { placeDescriptor, prepareDescriptor } from './descriptor-of-disk.ts';
+import { nameTaken } from './disk-names.ts';
 import { FROM_DELTA, FROM_ZERO } from './expected-disk.ts';
 import { isOpenFull } from './full-reader.ts';
 import { warnIncomplete } from './incomplete-archive.ts';
@@ -31,6 +32,8 @@ export interface RestoreRequest {
   to: string;
   /** Name of the disk; default: its own. */
   name?: string;
+  /** Nobody chose that name (disk-names.ts): a disk that bears it already is not replaced. */
+  isNameNew?: boolean;
   /** Write only differing blocks over the disk that is there; `if there`: over none it is an ordinary restore. */
   inPlace?: boolean | 'if there';
   /** Read the finished disk again and compare. */
@@ -109,6 +112,7 @@ async function restoreProved(
     },
     onWarning,
   );
+  if (request.isNameNew && inspected.existing) throw nameTaken(inspected.flatPath, source.diskName);
   const { goal, isInPlace } = await settleGoal(inspected, wayOf(request), onWarning);
   if (goal.existing === null && isRawImage(diskName) && !isRawImage(source.diskName)) {
     onWarning(`${diskName} becomes a raw image: --name ${diskName}.vmdk gives a flat with its descriptor`);

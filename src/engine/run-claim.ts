@@ -34,7 +34,7 @@ export class RunClaim {
     }
     const lock = ExclusiveLock.tryTake(`${name}.lock`);
     if (lock === undefined) {
-      const words = `another backup of ${vm.vmName} to target ${storage.number} is running: wait for its end`;
+      const words = `another backup of ${vm.vmName} (or of a VM of its UUID) to target ${storage.number} is running: wait for its end`;
       throw new PhdError('LOCKED', words);
     }
     try {

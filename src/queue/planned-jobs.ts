@@ -96,7 +96,7 @@ function requestsOf(
       archive: isFull && full !== null ? full.archive : checked.archive,
       ...(!isFull && full !== null && { full: full.archive }),
       to,
-      ...(name !== checked.disk && { name }),
+      ...(name !== checked.disk && { name, isNameNew: true }),
       ...(verify && { verify: true }),
       ...(assumeOff && { assumeOff: true }),
       ...(vmx !== undefined && at === 0 && { vmx: true, ...(vmx && { vmxRewrite: vmx }) }),

@@ -21,6 +21,7 @@ const diskRestore = z.strictObject({
   full: archive.optional(),
   to: absolute,
   name: z.string().min(1).optional(),
+  isNameNew: z.boolean().optional(),
   inPlace: z.union([z.boolean(), z.literal('if there')]).optional(),
   verify: z.boolean().optional(),
   assumeOff: z.boolean().optional(),

@@ -1,9 +1,9 @@
 /** A VM whose disks lie on two datastores and bear one name: restored into one folder, each is there under a name of its own. */
-import { appendFileSync, readdirSync, readFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { distinctDiskNames } from '../../src/engine/disk-names.ts';
-import { fileDigest, HOOK_TIMEOUT_MS, linesOf, MIB, only, Tale, until } from './tale.ts';
+import { fileDigest, HOOK_TIMEOUT_MS, linesOf, MIB, only, sha256, Tale, until } from './tale.ts';
 
 let tale: Tale;
 let digests: string[];
@@ -59,6 +59,21 @@ describe('Two disks of one name', () => {
     expect(readFileSync(`${to}/loc.vmx`, 'utf8')).toContain('scsi0:1.fileName = "loc_01.vmdk"');
   });
 
+  it('replace no disk that bears the made up name already, in place or not', async () => {
+    const to = tale.newFolder();
+    mkdirSync(to);
+    writeFileSync(`${to}/loc_01-flat.vmdk`, Buffer.alloc(2 * MIB, 1));
+    for (const more of [[], ['--in-place']]) {
+      const run = await tale.phd(['restore', '--vm', 'loc', '--to', to, '--assume-off', ...more]);
+      expect(run.status).toBe(1);
+      expect(run.stderr).toMatch(
+        /loc_01-flat\.vmdk is there already, and another disk of this VM is called loc\.vmdk/,
+      );
+    }
+    expect(fileDigest(`${to}/loc-flat.vmdk`)).toBe(digests[0]);
+    expect(fileDigest(`${to}/loc_01-flat.vmdk`)).toBe(sha256(Buffer.alloc(2 * MIB, 1)));
+  });
+
   it('never share a file, whatever they are called', () => {
     const disk = fc.constantFrom(
       'a.vmdk',
@@ -78,6 +93,9 @@ describe('Two disks of one name', () => {
         );
         expect(new Set(files).size).toBe(files.length);
         expect(names[0]).toBe(some[0]?.disk);
+        // A name that was made up is no other disk's own.
+        for (const [at, name] of names.entries())
+          if (name !== some[at]?.disk) expect(some.map(({ disk: own }) => own)).not.toContain(name);
       }),
     );
   });

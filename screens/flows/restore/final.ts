@@ -1,4 +1,5 @@
 /** The final confirmation: every fact of the restore, its options, and what it will be refused for. */
+import { nameTaken } from '../../../src/engine/disk-names.ts';
 import { formatBytes } from '../../../src/engine/display-text.ts';
 import type { RestorePreview } from '../../../src/engine/restore-preview.ts';
 import { fromErrno } from '../../../src/errors.ts';
@@ -118,7 +119,9 @@ async function lookAtGoals({ disks, folder, isInPlace }: Draft): Promise<Looked[
           isExact: payloadBytes === 0 && dataBytes !== null,
           inPlace: isInPlace,
         });
-        return { disk, preview, fault: preview.refusal?.message ?? null };
+        const isTaken = disks.length > 1 && name !== disk.checked.disk && preview.goal.existing !== null;
+        const taken = isTaken ? nameTaken(preview.goal.flatPath, disk.checked.disk).message : null;
+        return { disk, preview, fault: preview.refusal?.message ?? taken };
       } catch (error) {
         return { disk, preview: null, fault: fromErrno(error, `cannot look at ${folder}`).message };
       }

@@ -106,7 +106,7 @@ function requestOf(draft: Draft, disk: DraftDisk): DiskRestore {
   return {
     ...archivesOf(disk),
     to: folder,
-    ...(name === checked.disk ? {} : { name }),
+    ...(name === checked.disk ? {} : { name, ...(draft.disks.length > 1 && { isNameNew: true }) }),
     ...(isInPlace && { inPlace: true }),
     ...(isVerified && { verify: true }),
     ...(assumeOff && { assumeOff: true }),
