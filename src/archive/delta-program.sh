@@ -733,6 +733,7 @@ check_full() {
 
 check_plain_file() {
   if ! read_full_end "$full_path"; then
+    if cut_full_may_serve; then return 0; fi
     full_error="$full_shown is cut or damaged, or is no FULL: its end mark is missing"
     return 3
   fi
@@ -746,9 +747,19 @@ check_plain_file() {
   read_full_head "$work_dir/full.head" && [ "$head_id" = "$full_id" ] || return 0
   full_mode="cut"
   has_size "$full_path" "$full_bytes" && return
+  if cut_full_may_serve; then return 0; fi
   full_mode=''
   full_error="$full_shown is damaged: it has $(size_of "$full_path") bytes, not $full_bytes"
   return 3
+}
+
+# cut_full_may_serve: with the word ignore a FULL without its end, if its beginning says that it is the right one.
+cut_full_may_serve() {
+  [ "$ignore" = 1 ] || return 1
+  dd if="$full_path" bs=8704 count=1 2>/dev/null >"$work_dir/full.head"
+  read_full_head "$work_dir/full.head" && [ "$head_id" = "$full_id" ] && map_beside || return 1
+  complain "Warning: $full_shown is cut or damaged; going on, because ignore is on."
+  full_mode="cut"
 }
 
 # full_by_name: beside this file, in the sister folder of its name, in any sister folder.
@@ -1236,7 +1247,7 @@ create_part() {
 # prepare_target: decides how the disk is written. A disk that is there must be of the right size; it loses
 # its first block at once, so that a half restored disk is never taken for a whole one.
 prepare_target() {
-  owns_work=0
+  owns_work=0 replaces=0
   if [ -e "$flat" ] || [ -L "$flat" ]; then
     if [ -f "$flat" ] && ! has_size "$flat" "$disk_bytes"; then
       fail 1 "$(show "$flat") has $(size_of "$flat") bytes, the disk of this backup has $disk_bytes; nothing was written."
@@ -1254,11 +1265,18 @@ prepare_target() {
       confirm "$(show "$flat") EXISTS. Write over it?" || return 130
     fi
     dd if=/dev/zero of="$flat" bs="$block_bytes" count=0 conv=notrunc 2>/dev/null || { fail 1 "cannot write $(show "$flat")"; return; }
+    # What may turn out damaged is never put into a disk that is there.
+    if [ "$ignore" = 1 ] && [ -f "$flat" ]; then
+      replaces=1
+      check_room || return
+      create_part
+      return
+    fi
     work=$flat
     return 0
   fi
   check_room || return
-  create_by_vmkfstools && return
+  [ "$ignore" = 1 ] || ! create_by_vmkfstools || return 0
   create_part
 }
 
@@ -1302,6 +1320,7 @@ copy_from_full() {
   copy_status=$?
   may_go_on || return "$copy_status"
   if [ "$full_mode" != cut ]; then
+    unnamed_loss=1
     complain 'What follows the damage cannot be had from a FULL in this form; phd restore --salvage saves more.'
     return 0
   fi
@@ -1345,6 +1364,7 @@ copy_from_delta() {
   copy_status=$?
   may_go_on || return "$copy_status"
   if [ "$encrypted" = 1 ]; then
+    unnamed_loss=1
     complain 'What follows the damage cannot be had from an encrypted DELTA; phd restore --salvage saves more.'
     return 0
   fi
@@ -1374,8 +1394,10 @@ may_go_on() {
 # shellcheck disable=SC2016 # awk text
 awk_members='
 function little(from, count,   n, k) { for (k = count - 1; k >= 0; k--) n = n * 256 + value[page[from + k]]; return n + 0 }
+function entries(   i, n, k) { for (i = 48; i < 64; i++) for (k = 0; k < 8; k++) n += int(value[page[i]] / power[k]) % 2; return n + 0 }
 function walk(   block, count, i, bytes, digest, k, entry) {
-  block = little(0, 8); count = little(8, 2); entry = 64
+  block = 128 * seen; entry = 64
+  count = blocks - block < 128 ? blocks - block : 128
   for (i = 0; i < count; i++) {
     while (run <= runs && block >= last[run]) run++
     kept = run <= runs && block >= first[run]
@@ -1394,30 +1416,65 @@ BEGIN {
   for (i = 0; i < 256; i++) value[sprintf("%02x", i)] = i
   power[0] = 1; for (i = 1; i < 8; i++) power[i] = 2 * power[i - 1]
   run = 1; need = 64
+  plan = ENVIRON["work_dir"] "/plan.u"
   while ((getline line <plan) > 0) { split(line, field, " "); first[++runs] = field[3]; last[runs] = field[3] + field[4]; begin[runs] = field[5] }
 }
 {
   for (i = 1; i <= NF; i++) {
     if (skip > 0) { skip--; continue }
     page[at++] = $i
-    if (at == 64) { need = 64 + 36 * little(10, 2); if (little(8, 2) > 128 || little(10, 2) > 128) exit }
-    if (at == need) { walk(); at = 0; need = 64; skip = between; if (++seen == pages) exit }
+    if (at == 64) need = 64 + 36 * entries()
+    if (at == need) { walk(); at = 0; need = 64; skip = between; if (++seen * 128 >= blocks) exit }
   }
 }'
 
-# list_full_members: leaves the file `members`. The end record was proved when the FULL was chosen.
+# map_beside: the map of the FULL in the empty DELTA that was made with it (FORMAT.md section 8), by its name beside the
+# FULL; what is taken was proved by its digest, and is the map of this FULL. Leaves the files `end` and `pages`.
+map_beside() {
+  [ "$full_encrypted" = 0 ] && [ -n "$full_path" ] || return 1
+  map_stem=${full_name%.phd}
+  map_stamp=${map_stem##*-} map_stem=${map_stem%-*}
+  map_day=${map_stem##*-}
+  map_stem=${map_stem%-*}
+  case $map_day$map_stamp in *[!0-9]* | '') return 1 ;; esac
+  map_date=$(printf '%s' "$map_day" | sed 's/^\(..\)\(..\)\(..\)$/20\1.\2.\3/')
+  map_file=${full_path%"${full_path##*/}"}${map_stem%.*}.delta-$map_date-$map_stamp-$map_day-$map_stamp.phd
+  [ -f "$map_file" ] || return 1
+  tail -c 512 <"$map_file" >"$work_dir/map.trailer"
+  read -r map_mark map_version map_at map_bytes map_sum _ <"$work_dir/map.trailer"
+  case $map_mark$map_version in phd-delta-end1) ;; *) return 1 ;; esac
+  case $map_at$map_bytes in '' | *[!0-9]*) return 1 ;; esac
+  cut_range "$map_file" "$map_at" "$map_bytes" >"$work_dir/map.manifest"
+  [ "$(digest <"$work_dir/map.manifest")" = "$map_sum" ] || return 1
+  awk '$1 == "part" && $2 == "map" && NF == 5 { print $3, $4, $5 }' <"$work_dir/map.manifest" >"$work_dir/map.part"
+  read -r map_at map_bytes map_sum <"$work_dir/map.part" || return 1
+  case $map_at$map_bytes in '' | *[!0-9]*) return 1 ;; esac
+  cut_range "$map_file" "$map_at" "$map_bytes" >"$work_dir/map.stream"
+  [ "$(digest <"$work_dir/map.stream")" = "$map_sum" ] || return 1
+  head -c 192 <"$work_dir/map.stream" >"$work_dir/end"
+  tail -c +193 <"$work_dir/map.stream" >"$work_dir/pages"
+  rm -f "$work_dir/map.stream"
+  [ "$(hex "$work_dir/end" 129 32)" = "$map_full" ]
+}
+
+# list_full_members: leaves the file `members`; from the map beside the FULL, which is proved, else from its own table.
 list_full_members() {
-  od -An -v -tu1 <"$work_dir/end" | awk '{ for (i = 1; i <= NF; i++) b[n++] = $i }
-    function little(from, count,   n, k) { for (k = count - 1; k >= 0; k--) n = n * 256 + b[from + k]; return n }
-    END { printf "%.0f %.0f %.0f\n", little(40, 8), little(48, 8), little(56, 4) }' >"$work_dir/table"
-  read -r table_offset table_pages zero_bytes <"$work_dir/table"
-  table_head=16 table_between=26
-  [ "$full_codec" = gzip ] || table_head=12 table_between=12
-  cut_range "$full_path" "$table_offset" "$(awk -v size="$full_bytes" -v at="$table_offset" 'BEGIN { printf "%.0f", size - at }')" |
-    od -An -v -tx1 | awk -v plan="$work_dir/plan.u" -v pages="$table_pages" -v zero_bytes="$zero_bytes" -v skip="$table_head" \
-    -v between="$table_between" "$awk_members" >"$work_dir/members"
+  table_skip=0 table_between=0
+  if ! map_beside; then
+    read_full_end "$full_path" || { fail 3 'neither the table of the FULL nor its empty DELTA is there: phd restore --salvage may save more.'; return; }
+    table_skip=16 table_between=26
+    [ "$full_codec" = gzip ] || table_skip=12 table_between=12
+    table_offset=$(od -An -v -tu1 <"$work_dir/end" | awk '{ for (i = 1; i <= NF; i++) b[n++] = $i }
+      END { for (k = 7; k >= 0; k--) at = at * 256 + b[40 + k]; printf "%.0f", at }')
+    cut_range "$full_path" "$table_offset" "$(awk -v size="$full_bytes" -v at="$table_offset" 'BEGIN { printf "%.0f", size - at }')" >"$work_dir/pages"
+  fi
+  zero_bytes=$(od -An -v -tu1 <"$work_dir/end" | awk '{ for (i = 1; i <= NF; i++) b[n++] = $i }
+    END { for (k = 3; k >= 0; k--) at = at * 256 + b[56 + k]; printf "%.0f", at }')
+  od -An -v -tx1 <"$work_dir/pages" | work_dir="$work_dir" awk -v blocks="$block_count" -v zero_bytes="$zero_bytes" \
+    -v skip="$table_skip" -v between="$table_between" "$awk_members" >"$work_dir/members"
+  rm -f "$work_dir/pages"
   [ "$(wc -l <"$work_dir/members" | tr -d ' ')" = "$kept_blocks" ] ||
-    { fail 3 'the table of the FULL is damaged too: nothing can be saved here, phd restore --salvage may.'; return; }
+    { fail 3 "the table of the FULL cannot be read to its end (damaged, or no room in $(show "$work_dir")): phd restore --salvage may save more."; return; }
 }
 
 # Members that lie side by side, a region at most: first block, count, offset, bytes, line of the first in `members`.
@@ -1429,10 +1486,11 @@ $1 != start + count || $2 != offset + bytes || int($1 / 256) != int(start / 256)
 { if (!count) { start = $1; offset = $2; bytes = 0; line = NR } count++; bytes += $3 }
 END { flush() }'
 
-# save_members FILE CODEC: what `members` names, in pieces where they unpack, else block by block; what is lost
-# becomes zeros and is named.
+# save_members FILE CODEC: what `members` names, in pieces where they unpack, then the rest block by block; what is lost
+# becomes zeros and is named. `members` may have millions of lines: it is read once for all pieces that failed.
 save_members() {
   awk -v alone=$((1 - owns_work)) "$awk_pieces" <"$work_dir/members" >"$work_dir/pieces"
+  : >"$work_dir/spoilt"
   while read -r piece_start piece_count piece_offset piece_bytes piece_line <&4; do
     [ ! -e "$work_dir/stop" ] || return 130
     if [ "$piece_start$owns_work" != 00 ]; then
@@ -1440,9 +1498,14 @@ save_members() {
       save_status=$?
       [ "$save_status" = 3 ] || return "$save_status"
     fi
-    sed -n "$piece_line,$((piece_line + piece_count - 1))p;$((piece_line + piece_count - 1))q" <"$work_dir/members" >"$work_dir/piece"
-    save_blocks "$1" "$2" || return
+    echo "$piece_line $piece_count" >>"$work_dir/spoilt"
   done 4<"$work_dir/pieces"
+  work_dir="$work_dir" awk '
+    BEGIN { spoilt = ENVIRON["work_dir"] "/spoilt"; step() }
+    function step() { first = 0; if ((getline text <spoilt) > 0) { split(text, field, " "); first = field[1]; last = first + field[2] } }
+    first && NR >= first { print; if (NR == last - 1) step() }
+    !first { exit }' <"$work_dir/members" >"$work_dir/piece"
+  save_blocks "$1" "$2"
 }
 
 # save_piece FILE CODEC: status 3 if not all of it is right; what its digests say is asked at the end.
@@ -1458,7 +1521,7 @@ save_piece() {
   return "$piece_status"
 }
 
-# save_blocks FILE CODEC: the blocks of one piece.
+# save_blocks FILE CODEC: the blocks of `piece`.
 save_blocks() {
   while read -r saved_block saved_offset saved_bytes saved_want <&5; do
     [ ! -e "$work_dir/stop" ] || return 130
@@ -1487,16 +1550,24 @@ lose_block() {
   [ "$lost_blocks" != 11 ] || complain 'Lost: more blocks; the file NAME.damaged.ranges names all.'
 }
 
-# write_ranges FILE: bytes of the disk that are not as they were: lost blocks, and wrong regions that hold none.
+# write_ranges FILE: bytes of the disk that are not as they were: lost blocks and wrong regions that hold none; whole
+# regions where more was lost than was named. The disk is what counts: a list that cannot be written stops nothing.
 write_ranges() {
-  { [ ! -f "$work_dir/lost" ] || cat "$work_dir/lost"; for bad_region in $bad_regions; do echo "region $bad_region"; done; } |
-    awk -v size="$block_bytes" -v disk="$disk_bytes" '
-      function line(at, bytes) { if (at + bytes > disk) bytes = disk - at; if (bytes > 0) printf "%.0f %.0f\n", at, bytes }
-      $1 != "region" { known[int($1 / 256)] = 1; line($1 * size, size); next }
-      !($2 in known) { line($2 * 256 * size, 256 * size) }' >"$work_dir/ranges"
+  rm -f "$1"
+  {
+    [ ! -f "$work_dir/lost" ] || cat "$work_dir/lost"
+    for bad_region in $bad_regions; do echo "region $bad_region"; done
+  } | awk -v size="$block_bytes" -v disk="$disk_bytes" -v whole="$unnamed_loss" '
+    function line(at, bytes) { if (at + bytes > disk) bytes = disk - at; if (bytes > 0) printf "%.0f %.0f\n", at, bytes }
+    $1 != "region" { if (!whole) { known[int($1 / 256)] = 1; line($1 * size, size) } next }
+    !($2 in known) { line($2 * 256 * size, 256 * size) }' >"$work_dir/ranges"
   [ -s "$work_dir/ranges" ] || return 0
-  { echo '# offset bytes, not as they were backed up' && cat "$work_dir/ranges"; } >"$1" || { fail 1 "cannot write $(show "$1")"; return; }
-  say "Not as they were backed up: the byte ranges in $(show "$1")"
+  if { echo '# offset bytes, not as they were backed up' && cat "$work_dir/ranges"; } >"$1"; then
+    say "Not as they were backed up: the byte ranges in $(show "$1")"
+  else
+    complain "Warning: cannot write $(show "$1")"
+    rm -f "$1"
+  fi
 }
 
 # ---- zeros, names ----------------------------------------------------------------------------------------
@@ -1536,18 +1607,22 @@ give_up() {
 }
 
 # finish_disk VERDICT: the proved disk gets its first block or its name. With errors ignored it gets the name
-# NAME.damaged instead, or stays where it was created beforehand.
+# NAME.damaged instead; a device stays without its first block.
 finish_disk() {
-  [ "$1" = good ] || write_ranges "$flat.damaged.ranges" || return
+  [ "$1" = good ] || write_ranges "$flat.damaged.ranges"
   if [ "$owns_work" = 1 ]; then
     final=$flat
     [ "$1" = good ] || final=$flat.damaged
-    if [ -e "$final" ] && [ "$1" = good ]; then fail 1 "$(show "$final") came into being meanwhile; the disk stays as $(show "$work")"; owns_work=0; return; fi
+    if [ -e "$final" ] && [ "$1$replaces" = good0 ]; then fail 1 "$(show "$final") came into being meanwhile; the disk stays as $(show "$work")"; owns_work=0; return; fi
     mv -f "$work" "$final" || return 1
     rm -f "$work.pid"
   else
     final=$work
-    if [ -f "$work_dir/first" ]; then
+    if [ "$1" = damaged ]; then
+      # A device that bears an empty first block is taken for no whole disk.
+      sync_file "$final"
+      complain "$(show "$final") holds what could be had, but for its first block, which stays empty."
+    elif [ -f "$work_dir/first" ]; then
       dd if="$work_dir/first" of="$work" bs="$block_bytes" conv=notrunc 2>/dev/null || { fail 1 "cannot write the first block of $(show "$work")"; return; }
       sync_file "$work"
       first_size=$(size_of "$work_dir/first")
@@ -1567,7 +1642,8 @@ finish_disk() {
 # restore_disk: questions, checks, copy, proof, name. The only place that writes a disk.
 restore_disk() {
   say '*** Restore a DELTA INDEX BACKUP to a NEW VMDK file ***'
-  errors_ignored=0 lost_blocks=0 bad_regions=''
+  errors_ignored=0 lost_blocks=0 unnamed_loss=0 bad_regions=''
+  rm -f "$work_dir/lost"
   tell_incomplete
   load_maps || return
   if [ "$kept_blocks" -gt 0 ]; then settle_full || return; else full_shown='not needed, every block is in the DELTA'; fi

@@ -1,4 +1,6 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { CAMPAIGN } from '../../faults/farm.ts';
@@ -168,26 +170,77 @@ describe.each(SHELLS)('what is damaged in the middle, with the word ignore, unde
     },
   );
 
-  it('costs the blocks it hit of a DELTA, on a disk that was there before too', async () => {
+  it('costs the blocks it hit of a DELTA; a disk that was there before stays as it was', async () => {
     const place = await Place.make();
     const part = place.delta.parts.find(({ name }) => name === 'blocks')!;
     const bytes = Buffer.from(place.delta.bytes);
-    // In the first block of the disk, which comes last, and in one behind it.
     bytes[part.offset + 100]! ^= 0x55;
     bytes[part.offset + 9000]! ^= 0x55;
     writeFileSync(place.deltaPath, bytes);
-    writeFileSync(place.flat, Buffer.alloc(place.after.bytes().length, 0xee));
+    const before = Buffer.alloc(place.after.bytes().length, 0xee);
+    writeFileSync(place.flat, before);
     const words = ['autorun', 'restore', 'ignore', 'overwrite'];
     const run = await place.run(shell, place.deltaPath, words);
     expect(run.status, run.stderr).toBe(3);
-    const wrong = wrongBlocks(readFileSync(place.flat), place.after.bytes());
+    expect(readFileSync(place.flat).equals(before)).toBe(true);
+    const wrong = wrongBlocks(readFileSync(`${place.flat}.damaged`), place.after.bytes());
     expect(wrong[0]).toBe(0);
     expect(wrong).toHaveLength(2);
-    expect(readFileSync(`${place.flat}.damaged.ranges`, 'utf8')).toContain(`${wrong[1]! * blockBytes} `);
+    expect(rangesOf(place)).toEqual(wrong.map((block) => [block * blockBytes, blockBytes]));
+    writeFileSync(place.deltaPath, place.delta.bytes);
+    expect((await place.run(shell, place.deltaPath, words)).status).toBe(0);
+    expect(place.isRestored(place.after)).toBe(true);
     expect(place.leftovers()).toEqual([]);
     place.remove();
   });
+
+  it('names all that is lost: of a FULL that was cut, of a table with false numbers, of a stream', async () => {
+    const place = await Place.make();
+    const expectAllNamed = async (env: Record<string, string> = {}): Promise<number> => {
+      place.emptyOut();
+      const run = await place.run(shell, place.deltaPath, ['autorun', 'restore', 'ignore'], { env });
+      expect(run.status, run.stderr).toBe(3);
+      const wrong = wrongBlocks(readFileSync(`${place.flat}.damaged`), place.after.bytes());
+      const named = rangesOf(place);
+      for (const block of wrong)
+        expect(
+          named.some(([at, bytes]) => at <= block * blockBytes && block * blockBytes < at + bytes),
+          String(block),
+        ).toBe(true);
+      return wrong.length;
+    };
+    const { bytes } = place.full;
+    writeFileSync(place.fullPath, bytes.subarray(0, Math.floor(bytes.length * 0.6)));
+    const cut = await expectAllNamed();
+    expect(cut).toBeGreaterThan(10);
+    expect(cut).toBeLessThan(80);
+    // Without the map beside it, its own table says where its members lie.
+    rmSync(place.emptyPath);
+    const odd = flip(bytes, Math.floor(bytes.length * 0.2));
+    const page = odd.indexOf(Buffer.from('504d', 'hex'), Math.floor(bytes.length * 0.9));
+    odd.fill(0xff, page + 4, page + 14);
+    writeFileSync(place.fullPath, odd);
+    expect(await expectAllNamed()).toBe(1);
+    place.put();
+    const away = join(place.root, 'away.phd');
+    writeFileSync(away, flip(bytes, Math.floor(bytes.length * 0.5)));
+    rmSync(place.fullPath);
+    const blocks = place.delta.parts.find(({ name }) => name === 'blocks')!;
+    writeFileSync(place.deltaPath, flip(place.delta.bytes, blocks.offset + 9000));
+    const http = createServer((_, response) => response.end(readFileSync(away)));
+    await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+    const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}/away.phd`;
+    expect(await expectAllNamed({ PHD_LYNX: url })).toBeGreaterThan(20);
+    http.close();
+    place.remove();
+  });
 });
+
+/** Offset and bytes of each line of a list of lost ranges. */
+function rangesOf(place: Place, flat = place.flat): [number, number][] {
+  const lines = readFileSync(`${flat}.damaged.ranges`, 'utf8').trim().split('\n');
+  return lines.slice(1).map((line) => line.split(' ').map(Number) as [number, number]);
+}
 
 describe('a folder that cannot be made', () => {
   it('is an error that names it', async () => {

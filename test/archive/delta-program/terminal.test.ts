@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { locate, Place, SHELLS, type ShellName } from './place.ts';
+import { flip, locate, Place, SHELLS, type ShellName } from './place.ts';
 
 /** A run on a pseudo-terminal: answers are typed when their question is on the screen. */
 function runOnTerminal(
@@ -75,9 +76,47 @@ describe.each(SHELLS)('on a terminal, %s', (shell) => {
     expect(stays.screen).toContain('Staying at the menu');
     expect(stays.status).toBe(130);
     const leaves = await runOnTerminal(place, shell, ['autorun', 'restore', 'exit'], dialog);
-    expect(leaves.status).toBe(1);
+    expect(leaves.status).toBe(4);
     expect(leaves.screen).not.toContain('Your Command');
     place.put();
     expect(place.leftovers()).toEqual([]);
+  });
+});
+
+describe.each(SHELLS)('at the menu with the word ignore, %s', (shell) => {
+  it('each restore has a list of its own of what was lost', async () => {
+    const place = await Place.make();
+    const { bytes } = place.full;
+    const damaged = (at: number): Buffer => flip(bytes, Math.floor(bytes.length * at));
+    const copy = join(place.root, 'copy.phd');
+    writeFileSync(place.fullPath, damaged(0.2));
+    writeFileSync(copy, damaged(0.4));
+    const again = join(place.out, 'again-flat.vmdk');
+    const question = /leave\): $/;
+    await runOnTerminal(
+      place,
+      shell,
+      [],
+      [
+        [/Your Command\? $/, 'ignore\r'],
+        ...[
+          ['\r', '\r'],
+          [`${copy}\r`, `${again}\r`],
+        ].flatMap(([full, disk]): [RegExp, string][] => [
+          [/Your Command\? $/, 'r\r'],
+          [question, full as string],
+          [question, disk as string],
+          [/to leave\): $/, 'yes\r'],
+        ]),
+        [/Your Command\? $/, 'q\r'],
+      ],
+    );
+    const [first, second] = [place.flat, again].map((flat) =>
+      readFileSync(`${flat}.damaged.ranges`, 'utf8').trim().split('\n').slice(1),
+    );
+    expect(first).toHaveLength(1);
+    expect(second).toHaveLength(1);
+    expect(first).not.toEqual(second);
+    place.remove();
   });
 });
