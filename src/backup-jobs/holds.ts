@@ -12,14 +12,15 @@ import type { Storage } from '../storage/storage.ts';
 export async function holdArchive(context: EngineContext, archive: string, why: string): Promise<Stamp> {
   const { storage, folder, stamp, file, archivePath } = await placeOfHold(context, archive);
   try {
-    if ((await storage.stat(file)) === undefined) {
+    const isNew = (await storage.stat(file)) === undefined;
+    if (isNew) {
       const text = `The run of ${stamp.replace('T', ' ')} is not removed by retention.\n${why}\n`;
       await storage.write(`${file}.part`, once(Buffer.from(text)), { readBack: 'all' });
       await storage.rename(`${file}.part`, file);
     }
     // Retention may have been at it already: a hold of nothing must not be told as one.
     if ((await storage.stat(archivePath)) === undefined) {
-      await storage.remove(file);
+      if (isNew) await storage.remove(file);
       throw new PhdError('NOT_FOUND', `${archive} was removed while it was being held`);
     }
     await showInList(context, storage, folder);

@@ -1,5 +1,6 @@
 /** The VMs that backup jobs choose from: folders of datastores and VMs of hosts, by name. */
-import { findVmFolders, previewBackup } from '../engine/backup-preview.ts';
+import { uuidOfVmFolder } from '../datastore/source-vm.ts';
+import { findVmFolders } from '../engine/backup-preview.ts';
 import type { EngineContext } from '../engine/context.ts';
 import { fromErrno } from '../errors.ts';
 import type { HostVm } from '../hosts/host.ts';
@@ -18,6 +19,8 @@ export interface FoundVms {
   vms: JobVm[];
   /** Sources that cannot be listed, a line each: what they hold is unknown, not gone. */
   faults: string[];
+  /** Single VMs that a host cannot tell of. */
+  warnings: string[];
 }
 
 /** All sources, or those named. Throws CANCELLED. */
@@ -39,32 +42,34 @@ export async function findJobVms(
       hostVm: null,
     })),
     faults: [...local.faults],
+    warnings: [],
   };
   // At once: one that is slow to answer is not to be waited for by the next.
   const listed = await Promise.all(
     wanted.filter(isHost).map(async (name): Promise<FoundVms> => {
-      const faults: string[] = [];
-      const onFault = (fault: string): void => void faults.push(`host ${name}: ${fault}`);
+      const warnings: string[] = [];
+      const onFault = (fault: string): void => void warnings.push(`host ${name}: ${fault}`);
       try {
         const host = await context.host(name);
-        return { vms: vmsOfHost(name, await host.listVms(signal, onFault)), faults };
+        return { vms: vmsOfHost(name, await host.listVms(signal, onFault)), faults: [], warnings };
       } catch (error) {
         const failure = fromErrno(error, `host ${name}`);
         if (failure.code === 'CANCELLED') throw failure;
-        return { vms: [], faults: [...faults, `host ${name}: ${failure.message}`] };
+        return { vms: [], faults: [`host ${name}: ${failure.message}`], warnings };
       }
     }),
   );
-  for (const { vms, faults } of listed) {
+  for (const { vms, faults, warnings } of listed) {
     found.vms.push(...vms);
     found.faults.push(...faults);
+    found.warnings.push(...warnings);
   }
   return found;
 }
 
-/** What its archives go by; null where its host does not tell it in its list. Throws what `previewBackup` throws. */
+/** What its archives go by; null where its host does not tell it in its list. Throws NOT_FOUND, SOURCE_UNSUPPORTED, IO. */
 export async function uuidOfVm(context: EngineContext, { source, hostVm }: JobVm): Promise<string | null> {
-  if ('folder' in source) return (await previewBackup(context, source.folder)).uuid;
+  if ('folder' in source) return await uuidOfVmFolder(source.folder, context.hostName);
   return hostVm?.uuid ?? null;
 }
 

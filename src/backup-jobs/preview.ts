@@ -15,7 +15,7 @@ import type { KeepRules } from './retention.ts';
 import { rulesOf } from './run-backup-job.ts';
 import type { Schedule } from './schedule.ts';
 import { selectVms } from './select-vms.ts';
-import { sharedVms } from './shared-vms.ts';
+import { SharedVms } from './shared-vms.ts';
 
 export interface PreviewedVm {
   job: string;
@@ -67,6 +67,7 @@ export async function previewJobs(
   const broken = new Set(faults.map(({ job }) => job));
   const all = await findJobVms(context, null, signal);
   const covered = new Set<string>();
+  const sharing = new SharedVms(context, signal);
   const jobs: PreviewedJob[] = [];
   for (const one of config.backupJobs.filter((job) => !broken.has(job))) {
     const job = openJob(one);
@@ -92,11 +93,9 @@ export async function previewJobs(
           ...expected(context, source.uuid, target, selected.by),
         });
     }
-    const shared = await sharedVms(
-      context,
+    const shared = await sharing.of(
       job,
       selection.selected.map(({ vm }) => vm),
-      signal,
     );
     const kept = [...shared].map(([vm, why]) => `${vm.name}: ${why}: nothing of it is removed`);
     jobs.push({
@@ -107,7 +106,7 @@ export async function previewJobs(
       vms,
       excluded: selection.excluded.map(({ vm, by }) => notTaken(one.name, vm, `exclude ${by}`)),
       errors: [...(one.from === null ? [] : found.faults), ...selection.errors],
-      warnings: [...selection.warnings, ...kept],
+      warnings: [...found.warnings, ...selection.warnings, ...kept],
     });
   }
   return {
@@ -182,8 +181,10 @@ function expected(
   if (fulls.length === 0)
     return { mode: 'full', reason: `taken by ${by}; no FULL is on target ${target}`, expectedBytes: null };
   // As base-full.ts decides: a DELTA against a FULL that is known to be bad would restore nothing.
-  const newestOf = new Map([...fulls].reverse().map((row) => [`${row.scsiId} ${row.disk}`, row]));
-  const bad = [...newestOf.values()].find(({ verifyResult }) => verifyResult === 'damaged');
+  const diskOf = ({ scsiId, disk }: ListedRow): string => `${scsiId} ${disk}`;
+  const now = new Set(rows.filter(({ stamp }) => stamp === rows[0]?.stamp).map(diskOf));
+  const newestOf = new Map([...fulls].reverse().map((row) => [diskOf(row), row]));
+  const bad = [...newestOf.values()].find((row) => row.verifyResult === 'damaged' && now.has(diskOf(row)));
   if (bad !== undefined) {
     const reason = `taken by ${by}; its FULL of ${bad.stamp.replace('T', ' ')} was found damaged`;
     return { mode: 'full', reason, expectedBytes: bytes(fulls) };

@@ -1,5 +1,7 @@
 /** Removes runs of a VM from a target that retention does not keep; the DELTA goes before its FULL. */
 
+import { realpath } from 'node:fs/promises';
+import path from 'node:path';
 import { dateOfStamp } from '../clock.ts';
 import type { EngineContext } from '../engine/context.ts';
 import { clockFault, indexTargets } from '../engine/index-targets.ts';
@@ -79,7 +81,7 @@ async function isHeldIn(
 }
 
 /** Whether a restore of this home reads an archive, or is queued to. */
-async function readNow({ places }: EngineContext): Promise<(row: ListedRow) => boolean> {
+async function readNow({ places, config }: EngineContext): Promise<(row: ListedRow) => boolean> {
   const read = await archivesBeingRead(places.stateDir);
   const queue = new Queue(places);
   try {
@@ -88,7 +90,17 @@ async function readNow({ places }: EngineContext): Promise<(row: ListedRow) => b
   } finally {
     queue.close();
   }
-  return ({ targetNumber, folder, file }) => read.has(`${targetNumber}:${folder}/${file}`);
+  // A restore may name an archive by its path, also by another one that leads there.
+  const real = await Promise.all(
+    [...read].filter((archive) => path.isAbsolute(archive)).map((file) => realpath(file).catch(() => file)),
+  );
+  const roots = new Map<number, string>();
+  for (const { number, transport, path: root } of config.targets)
+    if (transport === 'vmfs') roots.set(number, await realpath(root).catch(() => root));
+  const byPath = new Set(real);
+  return ({ targetNumber, folder, file }) =>
+    read.has(`${targetNumber}:${folder}/${file}`) ||
+    (roots.has(targetNumber) && byPath.has(path.join(roots.get(targetNumber) as string, folder, file)));
 }
 
 /** Does it; returns how many runs are gone. A run that cannot be removed is a warning and stops no other. */
@@ -110,32 +122,36 @@ export async function prune(
   };
   // The DELTAs of all runs before the first FULL: whenever it is ended, no DELTA is left without its FULL.
   const needed = new Set<Stamp>();
-  // Somebody may have come to need it since the plan was made.
-  for (const { stamp } of going) {
-    const ofRun = rows.get(stamp) ?? [];
-    try {
-      const why = ofRun.some(isRead)
-        ? 'a restore has begun to read it'
-        : (await isHeldIn(storage, stamp, ofRun, signal))
-          ? 'it is held now'
-          : null;
-      if (why === null) continue;
-      onWarning(`not removed: the run of ${stamp} on target ${targetNumber}: ${why}`);
-    } catch (error) {
-      onFailure(error, stamp);
-    }
+  const need = (stamp: Stamp): void => {
+    if (needed.has(stamp)) return;
     needed.add(stamp);
-    for (const { fullStamp } of ofRun) needed.add(fullStamp);
+    for (const { fullStamp } of rows.get(stamp) ?? []) need(fullStamp);
+  };
+  for (const { stamp } of going.filter((run) => (rows.get(run.stamp) ?? []).some(isRead))) {
+    onWarning(`not removed: the run of ${stamp} on target ${targetNumber}: a restore has begun to read it`);
+    need(stamp);
   }
   for (const { stamp } of going) {
     if (needed.has(stamp)) continue;
-    for (const { folder, file, fullStamp } of rowsOf(stamp, 'delta')) {
+    try {
+      // Somebody may have come to hold it since the plan was made: what is held is asked at the last moment.
+      if (await isHeldIn(storage, stamp, rows.get(stamp) ?? [], signal)) {
+        onWarning(`not removed: the run of ${stamp} on target ${targetNumber}: it is held now`);
+        need(stamp);
+        continue;
+      }
+    } catch (error) {
+      onFailure(error, stamp);
+      need(stamp);
+      continue;
+    }
+    for (const { folder, file } of rowsOf(stamp, 'delta')) {
       throwIfAborted(signal);
       try {
         await storage.remove(`${folder}/${file}`);
       } catch (error) {
         onFailure(error, stamp);
-        needed.add(stamp).add(fullStamp);
+        need(stamp);
       }
     }
   }

@@ -2,6 +2,7 @@
  * Which runs of a VM on a target stay. Nothing that a kept run needs is ever removed, nor the newest good copy, nor what
  * a person holds; what is not understood stays too.
  */
+import { shownName } from '../datastore/plain-name.ts';
 import type { Stamp } from '../model/archive.ts';
 
 export interface RetainedRun {
@@ -40,13 +41,13 @@ export interface RetentionLine {
   reason: string;
 }
 
-/** A line for each run, newest first. The rules count the runs of each VM name by themselves. */
+/** A line for each run, newest first. The rules count the runs of VMs that are copies of each other by themselves. */
 export function retain(runs: readonly RetainedRun[], rules: KeepRules): RetentionLine[] {
   const sorted = [...runs].sort((a, b) => (a.stamp > b.stamp ? -1 : a.stamp < b.stamp ? 1 : 0));
   const reasons = new Map<RetainedRun, string>();
-  for (const name of new Set(sorted.map(({ vm }) => vm)))
+  for (const names of namesOfVms(sorted))
     keepByRules(
-      sorted.filter(({ vm }) => vm === name),
+      sorted.filter(({ vm }) => names.includes(vm)),
       rules,
       reasons,
     );
@@ -60,6 +61,27 @@ export function retain(runs: readonly RetainedRun[], rules: KeepRules): Retentio
       reason: run.isComplete ? 'no rule keeps it' : 'it is not whole, and a newer run is complete',
     };
   });
+}
+
+/**
+ * Names of each VM. A VM that was renamed has runs of one name after those of the other; names whose runs lie among each other are of
+ * copies, which bear one UUID.
+ */
+function namesOfVms(sorted: readonly RetainedRun[]): string[][] {
+  const spans = [...new Set(sorted.map(({ vm }) => vm))].map((vm) => {
+    const stamps = sorted.filter((run) => run.vm === vm).map(({ stamp }) => stamp);
+    return { vm, newest: stamps[0] as Stamp, oldest: stamps.at(-1) as Stamp };
+  });
+  const vms: { names: string[]; newest: Stamp }[] = [];
+  for (const { vm, newest, oldest } of spans.sort((a, b) => (a.oldest < b.oldest ? -1 : 1))) {
+    const before = vms.filter((one) => one.newest < oldest).sort((a, b) => (a.newest < b.newest ? 1 : -1))[0];
+    if (before === undefined) vms.push({ names: [vm], newest });
+    else {
+      before.names.push(vm);
+      before.newest = newest;
+    }
+  }
+  return vms.map(({ names }) => names);
 }
 
 /** Of the runs of one VM, newest first. */
@@ -93,6 +115,11 @@ function keepByRules(
   if (newest !== undefined) keep(newest, 'the newest complete run');
   const good = complete.find(({ isDamaged }) => !isDamaged);
   if (good !== undefined) keep(good, 'the newest run that is not known to be damaged');
+  // It may be a copy all the same, of which one VM alone is left.
+  for (const name of new Set(complete.map(({ vm }) => vm))) {
+    const last = complete.find(({ vm, isDamaged }) => vm === name && !isDamaged);
+    if (last !== undefined) keep(last, `the newest good run of ${shownName(name)}`);
+  }
   // What is newer than the newest complete run may be under way.
   for (const run of sorted)
     if (newest === undefined || run.stamp > newest.stamp) keep(run, 'not complete yet');

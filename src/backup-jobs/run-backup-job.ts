@@ -31,7 +31,7 @@ import {
   writeJobState,
 } from './run-record.ts';
 import { type Selected, selectVms } from './select-vms.ts';
-import { sharedVms } from './shared-vms.ts';
+import { SharedVms } from './shared-vms.ts';
 import { backupResultOf, type Failure, failureOf, settleJobsOf, vmResultOf } from './vm-result.ts';
 
 const LOOK_EVERY_MS = 300;
@@ -195,16 +195,8 @@ class JobRun {
     } catch (error) {
       const failure = fromErrno(error, `backup job ${this.record.job}`);
       this.#error(failure.message);
-      if (failure.code !== 'CANCELLED') {
-        // What was queued goes on: it is not to be missing in the record.
-        for (const [id, task] of this.#going) {
-          const words = `the run ended before job ${id} did: ${failure.message}`;
-          this.#add(task, this.#queue.db.job(id) ?? null, { code: failure.code, message: words });
-        }
-        return;
-      }
-      await this.#giveUp();
-      throw failure;
+      await this.#giveUp(failure);
+      if (failure.code === 'CANCELLED') throw failure;
     } finally {
       const isGood =
         this.record.errors.length === 0 && this.record.vms.every(({ result }) => result !== 'failed');
@@ -219,12 +211,10 @@ class JobRun {
     const found = await findJobVms(this.#context, config.from, this.#options.signal);
     const { selected, errors, warnings } = selectVms(found.vms, vms, exclude);
     for (const fault of [...found.faults, ...errors]) this.#error(fault);
-    for (const warning of warnings) this.#warn(warning);
-    this.#shared = await sharedVms(
-      this.#context,
+    for (const warning of [...found.warnings, ...warnings]) this.#warn(warning);
+    this.#shared = await new SharedVms(this.#context, this.#options.signal).of(
       this.#job,
       selected.map(({ vm }) => vm),
-      this.#options.signal,
     );
     return selected.flatMap((one) =>
       (config.targets ?? [undefined]).map((targetNumber) => ({ selected: one, targetNumber })),
@@ -241,7 +231,9 @@ class JobRun {
       while (obstacle === null && this.#going.size < atOnce) {
         const next = left.findIndex((task) => this.#mayBegin(task));
         if (next < 0) break;
-        await this.#submit(left.splice(next, 1)[0] as Task);
+        const task = left[next] as Task;
+        await this.#submit(task);
+        left.splice(left.indexOf(task), 1);
       }
       if (this.#going.size === 0 && left.length === 0) return;
       if (this.#going.size === 0 && obstacle !== null) {
@@ -253,10 +245,16 @@ class JobRun {
     }
   }
 
-  /** VMs that bear one UUID are one VM to their target: only one is backed up there at a time. */
-  #mayBegin({ selected }: Task): boolean {
-    if (!this.#shared.has(selected.vm)) return true;
-    return [...this.#going.values()].every((one) => !this.#shared.has(one.selected.vm));
+  /**
+   * VMs that bear one UUID are one VM to their target: only one is backed up there at a time. A VM of a host is held still for one
+   * target after the other.
+   */
+  #mayBegin({ selected: { vm } }: Task): boolean {
+    const isShared = this.#shared.has(vm);
+    return [...this.#going.values()].every(
+      ({ selected: { vm: other } }) =>
+        !(isShared && this.#shared.has(other)) && !('host' in vm.source && other === vm),
+    );
   }
 
   /** Why nothing more may be begun. */
@@ -393,14 +391,18 @@ class JobRun {
     await runHook(name === 'beforeRun' && signal ? { ...hook, signal } : hook);
   }
 
-  /** Jobs that wait are taken out, those that run are killed: whoever cancels the run means its VMs. */
-  async #giveUp(): Promise<void> {
+  /**
+   * No VM is missing in the record. Of a run that is cancelled jobs that wait are taken out, those that run are killed: whoever
+   * cancels it means its VMs. Of one that fails they go on, each for itself.
+   */
+  async #giveUp({ code, message }: PhdError): Promise<void> {
     for (const [id, task] of this.#going) {
-      await this.#queue.kill(id).catch((error: Error) => this.#warn(error.message));
-      this.#add(task, this.#queue.db.job(id) ?? null, { code: 'CANCELLED', message: 'cancelled' });
+      if (code === 'CANCELLED') await this.#queue.kill(id).catch((error: Error) => this.#warn(error.message));
+      const words = code === 'CANCELLED' ? message : `the run ended before its job ${id}: ${message}`;
+      this.#add(task, this.#queue.db.job(id) ?? null, { code, message: words });
     }
-    for (const task of this.#left.splice(0))
-      this.#add(task, null, { code: 'CANCELLED', message: 'cancelled: it was not begun' });
+    for (const task of this.#left.splice(0).filter((one) => ![...this.#going.values()].includes(one)))
+      this.#add(task, null, { code, message: `${message}: it was not begun` });
   }
 
   #error(line: string): void {

@@ -49,6 +49,8 @@ export function requireCommand(program: Command, words: readonly string[]): void
       requireOptions(command, words);
       return;
     }
+    // Groups have a help of their own, which is no command of theirs.
+    if (word === 'help') return;
     const next = command.commands.find((one) => one.name() === word);
     if (next === undefined) throw noSuchCommand(command, word);
     command = next;

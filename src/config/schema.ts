@@ -101,7 +101,7 @@ const backupJob = z.looseObject({
   targets: z
     .array(wholeNumber(1, 9999))
     .min(1)
-    .refine((numbers) => new Set(numbers).size === numbers.length, { message: 'expected each target once' })
+    .transform((numbers) => [...new Set(numbers)])
     .optional(),
   full: text.optional(),
   delta: text.optional(),

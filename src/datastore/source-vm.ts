@@ -106,18 +106,7 @@ export async function openSourceVm(
   datastores: readonly string[] = [],
 ): Promise<SourceVm> {
   await requireVmFolder(folder, datastores);
-  const doing = `cannot read the VM folder ${folder}`;
-  let root: string;
-  let entries: Dirent[];
-  try {
-    root = await realpath(folder);
-    entries = (await readdir(root, { withFileTypes: true })).sort((a, b) => (a.name < b.name ? -1 : 1));
-  } catch (error) {
-    throw fromErrno(error, doing);
-  }
-  const vmxName = chooseVmx(root, entries);
-  const vmx =
-    vmxName === undefined ? null : parseVmx(await readSmallFile(join(root, vmxName), MAX_VMX_BYTES), vmxName);
+  const { root, entries, vmxName, vmx } = await readVmFolder(folder);
   const vmName = basename(root);
   const vm: SourceVm = {
     folder: root,
@@ -150,6 +139,35 @@ export async function openSourceVm(
   await openDisks([...numbered, ...extra], vm);
   vm.files = await collectVmFiles(root, entries, { vmxName, nvramName: vmx?.values.get('nvram') }, vm);
   return vm;
+}
+
+interface VmFolder {
+  /** Symbolic links resolved. */
+  root: string;
+  entries: Dirent[];
+  vmxName: string | undefined;
+  vmx: Vmx | null;
+}
+
+async function readVmFolder(folder: string): Promise<VmFolder> {
+  let root: string;
+  let entries: Dirent[];
+  try {
+    root = await realpath(folder);
+    entries = (await readdir(root, { withFileTypes: true })).sort((a, b) => (a.name < b.name ? -1 : 1));
+  } catch (error) {
+    throw fromErrno(error, `cannot read the VM folder ${folder}`);
+  }
+  const vmxName = chooseVmx(root, entries);
+  const vmx =
+    vmxName === undefined ? null : parseVmx(await readSmallFile(join(root, vmxName), MAX_VMX_BYTES), vmxName);
+  return { root, entries, vmxName, vmx };
+}
+
+/** What the archives of a VM folder go by; its disks are not looked at. Throws NOT_FOUND, SOURCE_UNSUPPORTED, IO. */
+export async function uuidOfVmFolder(folder: string, hostName: string): Promise<string> {
+  const { root, vmx } = await readVmFolder(folder);
+  return uuidOfVm(vmx, hostName, root);
 }
 
 /** uuid.bios of the VMX in lower case; where it has none, a UUIDv5 of host and (real) folder. */

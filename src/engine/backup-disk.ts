@@ -306,8 +306,9 @@ export async function writeDelta(
 }
 
 /** A FULL that was there when the run began and has gone since, by another home's retention, would leave the DELTA alone. */
-async function requireBase({ storage, signal }: RunFacts, { full, wasThere }: BaseFull): Promise<void> {
-  if (!wasThere) return;
+async function requireBase({ ctx, storage, signal }: RunFacts, { full, wasThere }: BaseFull): Promise<void> {
+  // One that is purged to tape is meant to go.
+  if (!wasThere || ctx.config.backup.fullOffline === 'allowed') return;
   const entry = await storage.stat(`${full.folder}/${full.file}`, signal);
   if (entry?.sizeBytes === full.fullBytes) return;
   throw new PhdError(

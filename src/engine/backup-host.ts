@@ -49,7 +49,7 @@ export async function backupHostVm(
   const onWarning = hooks.onWarning ?? (() => undefined);
   if (request.target !== undefined) namedTarget(ctx.config, request.target);
   const host = await ctx.host(request.host);
-  const vm = chooseVm(await host.listVms(signal), request);
+  const vm = await findVm(host, request, signal);
   const lock = claimHostVm(ctx.places.stateDir, host.config.name, vm);
   try {
     const { quiesce, assumeOff, preFreeze, postThaw } = request;
@@ -61,6 +61,23 @@ export async function backupHostVm(
     return { ...ended.value, failed: [...ended.value.failed, ...failed] };
   } finally {
     lock.release();
+  }
+}
+
+/** As `chooseVm`; one that is not there may be one that the host cannot tell of. */
+export async function findVm(
+  host: Host,
+  wanted: { host: string; vm: string },
+  signal?: AbortSignal,
+): Promise<HostVm> {
+  const faults: string[] = [];
+  const vms = await host.listVms(signal, (fault) => void faults.push(fault));
+  try {
+    return chooseVm(vms, wanted);
+  } catch (error) {
+    const failure = fromErrno(error, wanted.vm);
+    if (failure.code !== 'NOT_FOUND' || faults.length === 0) throw failure;
+    throw new PhdError('NOT_FOUND', [failure.message, ...faults].join('; '));
   }
 }
 

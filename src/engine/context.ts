@@ -83,6 +83,7 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
   index.syncTargets(config.targets.map((target) => ({ ...target, place: placeOf(target) })));
   const clock = options.clock ?? systemClock;
   const log = (text: string): void => appendLog(places, clock, text);
+  const askHostKey = oneAfterTheOther(options.askHostKey ?? (async () => false));
   const opened = new Map<string, Promise<Storage | Host>>();
   let passphrases: Promise<Passphrases> | undefined;
   let closed = false;
@@ -104,7 +105,7 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
           privateKeyPassphrase &&
           readSecret(privateKeyPassphrase, `passphrase of the private key of ${whose}`, env),
         privateKeyName: `private key ${privateKeyFile} of ${whose}`,
-        askHostKey: options.askHostKey ?? (async () => false),
+        askHostKey,
         log: (text) => log(`${whose}: ${text}`),
       },
     );
@@ -112,7 +113,7 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
 
   const accessOf = (host: HostConfig): HostAccess =>
     hostAccess(host, env, {
-      askHostKey: options.askHostKey ?? (async () => false),
+      askHostKey,
       log: (text) => log(`host ${host.name}: ${text}`),
       home: places.stateDir,
       scratch: () => openScratch(places.stateDir),
@@ -156,6 +157,18 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
     },
   };
   return context;
+}
+
+/** Hosts are opened at once, and one answer must not be taken for two questions. */
+function oneAfterTheOther<Question, Answer>(
+  ask: (question: Question) => Promise<Answer>,
+): (question: Question) => Promise<Answer> {
+  let before: Promise<unknown> = Promise.resolve();
+  return (question) => {
+    const answer = before.then(() => ask(question));
+    before = answer.catch(() => undefined);
+    return answer;
+  };
 }
 
 function smallest(numbers: readonly (number | null)[]): number | null {

@@ -8,7 +8,7 @@ import type { XenExport, XvaPacking } from '../hosts/xen/xen-export.ts';
 import type { XenHost } from '../hosts/xen/xen-host.ts';
 import { makeFolder } from '../make-folder.ts';
 import type { OperationHooks } from './backup.ts';
-import { chooseVm } from './backup-host.ts';
+import { findVm } from './backup-host.ts';
 import type { EngineContext } from './context.ts';
 import { claimExportFile, claimHostVm } from './host-claim.ts';
 import { Progress } from './progress.ts';
@@ -56,7 +56,7 @@ export async function exportFromXen(
   const forms = await import('../hosts/xen/xen-export.ts');
   if (request.as === 'pool-db') return await save(ctx, host, request, [forms.poolDatabaseExport()], hooks);
   if (request.vm === null) throw new PhdError('USAGE', `--as ${request.as} needs a VM: name it as HOST/VM`);
-  const vm = chooseVm(await host.listVms(signal), { host: request.host, vm: request.vm });
+  const vm = await findVm(host, { host: request.host, vm: request.vm }, signal);
   const { fileWord } = await import('../hosts/xen/kept-vm.ts');
   const name = fileWord(vm.name);
   if (request.as === 'metadata') {

@@ -75,9 +75,11 @@ describe('Retention leaves alone', () => {
   it('the runs of each of two such VMs by themselves, where one is in no job', async () => {
     const copy = tale.path('vmfs', 'CRM copy');
     cpSync(vm.folder, copy, { recursive: true });
-    await backUpOn([1, 2]);
-    await backUpOn([3, 4], 'full', copy);
-    expect(await kept()).toEqual(['04 one of the last 1 (1)', '02 one of the last 1 (1)']);
+    await backUpOn([1]);
+    await backUpOn([2, 3], 'full', copy);
+    await backUpOn([4, 5]);
+    await backUpOn([6], 'full', copy);
+    expect(await kept()).toEqual(['06 one of the last 1 (1)', '05 one of the last 1 (1)']);
   });
 
   it('archives of other programs', async () => {

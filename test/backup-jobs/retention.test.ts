@@ -73,6 +73,24 @@ describe('Retention', () => {
     expect(kept(runs, {})).toEqual(['2026-11-03T22:00', '2026-11-02T22:00', '2026-11-01T22:00']);
   });
 
+  it('counts a VM that was renamed as one, and keeps the last good run of each name', () => {
+    const runs = [1, 2, 3, 4, 5, 6].map((day) =>
+      run(`2026-11-0${day}T22:00`, `2026-11-0${day}T22:00`, { vm: day < 4 ? 'old' : 'new' }),
+    );
+    expect(
+      retain(runs, { ...NOTHING, last: 2 })
+        .filter(({ keep }) => keep)
+        .map(({ reason }) => reason),
+    ).toEqual(['one of the last 2 (1)', 'one of the last 2 (2)', 'the newest good run of old']);
+  });
+
+  it('counts copies, whose runs lie among each other, by themselves', () => {
+    const runs = [1, 2, 3, 4, 5, 6].map((day) =>
+      run(`2026-11-0${day}T22:00`, `2026-11-0${day}T22:00`, { vm: day % 2 === 0 ? 'web' : 'web copy' }),
+    );
+    expect(kept(runs, { last: 2 }).map((stamp) => stamp.slice(8, 10))).toEqual(['06', '05', '04', '03']);
+  });
+
   it('leaves alone what may be under way, and takes what lacks disks once a newer run is complete', () => {
     const runs = [
       run('2026-11-01T22:00', '2026-11-01T22:00'),

@@ -165,7 +165,7 @@ describe('A run of a backup job', () => {
     expect(mail.letters()).toHaveLength(2);
     configure('nobody', ', when: failure');
     await tale.phd(['backup', '--job', 'nightly']);
-    expect(mail.letters()[1]?.content).toMatch(/^Subject: FAILED: /m);
+    expect(mail.letters()[2]?.content).toMatch(/^Subject: FAILED: /m);
     configure();
   });
 
