@@ -22,6 +22,8 @@ export class Desk {
   #context: Promise<EngineContext> | undefined;
   /** Of phd.yaml when the engine was opened. */
   #openedMark = '';
+  /** Of phd.yaml when its targets were counted. */
+  #countedMark = '';
 
   constructor(env: NodeJS.ProcessEnv, look: Look) {
     this.env = env;
@@ -73,8 +75,9 @@ export class Desk {
     try {
       const queue = await this.queue();
       const { readState } = await import('./console-state.ts');
+      const targetCount = await this.#targetCount();
       const before = JSON.stringify(this.state);
-      this.state = readState(queue, this.state);
+      this.state = { ...readState(queue, this.state), targetCount };
       return JSON.stringify(this.state) !== before;
     } catch (error) {
       const { message } = fromErrno(error, 'the queue cannot be read');
@@ -96,6 +99,19 @@ export class Desk {
     });
     this.state = { ...this.state, targetCount: context.config.targets.length };
     return context;
+  }
+
+  /** As it stands, unless phd.yaml was changed by another since. */
+  async #targetCount(): Promise<number | null> {
+    const { configMark, openPlaces, readConfig } = await import('../src/engine/configuration.ts');
+    const mark = await configMark(this.env);
+    if (mark === this.#countedMark || this.state.targetCount === null) return this.state.targetCount;
+    this.#countedMark = mark;
+    return await readConfig(await openPlaces(this.env)).then(
+      ({ targets }) => targets.length,
+      // What is wrong with it is told by whatever needs it.
+      () => this.state.targetCount,
+    );
   }
 
   #askHostKey({ host, port, keyType, fingerprint }: HostKeyQuestion): Promise<boolean> {

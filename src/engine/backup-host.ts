@@ -113,7 +113,7 @@ async function letGo(
     return null;
   } catch (error) {
     const failure = fromErrno(error, `cannot let go of ${vm.name}`);
-    const words = `${host.config.name}/${escapeText(vm.name)} is still held: ${failure.message}`;
+    const words = `${host.config.name}/${escapeText(vm.name)} could not be let go as it was: ${failure.message}`;
     onWarning(words);
     return new PhdError(failure.code, words, { cause: error });
   }

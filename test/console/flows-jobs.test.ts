@@ -1,5 +1,5 @@
 /** Jobs in the console: they run elsewhere, so neither console nor worker may die with one another's troubles. */
-import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Job } from '../../src/model/job.ts';
@@ -499,7 +499,15 @@ describe('backup and configuration', () => {
     await console_.waitFor(/> +1 nightly/);
     console_.press('escape');
     await console_.waitFor('S  Status');
-    // phd.yaml is changed by another while the console is open.
+    // phd.yaml is changed by another while the console is open: taken away, put back, changed.
+    const text = readFileSync(tale.path('phd.yaml'), 'utf8');
+    rmSync(tale.path('phd.yaml'));
+    console_.press('escape');
+    await console_.waitFor(/Restore .*no target is set up/);
+    tale.home.writeConfig(text);
+    await console_.waitFor((screen) => !screen.some((row) => row.includes('no target is set up')));
+    console_.press('k');
+    await console_.waitFor('S  Status');
     writeFileSync(
       tale.path('phd.yaml'),
       readFileSync(tale.path('phd.yaml'), 'utf8').replace('22:00', '21:30'),

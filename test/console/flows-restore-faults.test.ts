@@ -323,7 +323,8 @@ it(
     await tale.phd(['index', '--force']);
     const one = await atMainMenu(tale);
     await go(one, [...toArchives('busy')]);
-    await go(one, [row(1), [['enter'], 'Is this the archive?'], [['y'], /names agree only|has no end/]]);
+    await go(one, [row(1), [['enter'], 'This archive cannot be taken'], [['enter'], /FULL .* cut/]]);
+    await go(one, [row(2), [['enter'], 'Is this the archive?'], [['y'], /names agree only|has no end/]]);
   },
   TALE_MS,
 );
@@ -425,7 +426,7 @@ it(
         ['2\r', /> {3}2 /],
         [['enter'], /> S {2}Restore into .*small/],
         [['enter'], 'Restore to this name:'],
-        [['enter'], /REFUSED[\s\S]* 1048576 bytes free, the[\s\S]*restore needs 2202010/],
+        [['enter'], /REFUSED[\s\S]* 1\.0 MB free, the[\s\S]*restore[\s\S]*needs 2\.1 MB/],
         [['r'], 'make room or choose another volume'],
       ]);
       expect(namesIn(small)).toEqual([]);

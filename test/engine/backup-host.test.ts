@@ -134,8 +134,8 @@ describe('A VM of a host', () => {
       { onWarning: (message) => warnings.push(message) },
     );
     expect(only(disks).mode).toBe('delta');
-    expect(only(failed).error.message).toBe('box/mail is still held: the snapshot stays');
-    expect(warnings).toContain('box/mail is still held: the snapshot stays');
+    expect(only(failed).error.message).toBe('box/mail could not be let go as it was: the snapshot stays');
+    expect(warnings).toContain('box/mail could not be let go as it was: the snapshot stays');
   });
 
   it('is held by one backup at a time', async () => {

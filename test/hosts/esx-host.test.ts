@@ -226,6 +226,29 @@ describe('An ESX host', () => {
     old.removeSnapshots(3);
   });
 
+  it('a VM that bears three of ours that cannot go gets no further one', async () => {
+    const host = await context.host('old');
+    const vm = only((await host.listVms()).filter(({ id }) => id === '3'));
+    const frozen = await host.freeze(vm, { onWarning: () => undefined });
+    const [ours] = old.snapshots(3);
+    await frozen.release();
+    for (const end of ['aaaaaaaa', 'bbbbbbbb', 'cccccccc']) {
+      const name = String(ours).replace(/-[^-]+$/, `-${end}`);
+      old.command('vim-cmd', 'vmsvc/snapshot.create', '3', name, '', '0', '0');
+    }
+    old.setFault('snapshot-remove');
+    old.takeLog();
+    await expect(backUp('old', 'web')).rejects.toMatchObject({
+      code: 'LOCKED',
+      message: expect.stringMatching(
+        /web bears 3 snapshots of this program that cannot be removed.*VMK_FS_LOCKED/,
+      ),
+    });
+    expect(old.takeLog().filter((line) => line.includes('snapshot.create'))).toEqual([]);
+    old.clearFaults();
+    old.removeSnapshots(3);
+  });
+
   it('a snapshot that somebody removes while the disk is read: that is no backup', async () => {
     // Switched off, so that no lock of the host keeps what is written now from being read.
     modern.addVm({ id: 12, name: 'still', power: 'off', disks: [{ name: 'still.vmdk', content: web }] });

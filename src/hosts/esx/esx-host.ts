@@ -22,6 +22,8 @@ import { type EsxVm, listEsxVms } from './vm-list.ts';
 const RELEASE_PAUSES_MS = [0, 2_000, 10_000, 30_000];
 /** The VMX is written a moment after the list has changed. */
 const MERGE_PAUSES_MS = [0, 500, 2_000, 10_000];
+/** So many snapshots of ours that cannot be removed are enough: a chain of them slows the VM, and the host ends it at 32. */
+const MOST_LEFT = 3;
 /** As hosts call what is written since a snapshot. */
 const SNAPSHOT_FILE = /-\d{6}\.vmdk$/;
 /** A database may take long to write what it holds. */
@@ -145,13 +147,19 @@ class Freeze {
   async #clearAway(): Promise<void> {
     const { signal, onWarning } = this.#options;
     const vm = shownName(this.#vm.name);
+    let tooMany: string | null = null;
     try {
-      for (const name of await this.#host.snapshots.removeOwn(this.#vm.id, null, signal))
+      const { removed, left, failure } = await this.#host.snapshots.removeOwn(this.#vm.id, null, signal);
+      for (const name of removed)
         onWarning(`${vm}: snapshot ${name}, left there by a backup that was broken off, was removed`);
+      if (failure !== null && left.length >= MOST_LEFT)
+        tooMany = `${vm} bears ${left.length} snapshots of this program that cannot be removed, and gets no further one: ${failure.message}`;
+      if (failure !== null) throw failure;
       await this.#removeClones();
     } catch (error) {
       const failure = fromErrno(error, vm);
       if (['CANCELLED', 'TARGET_UNREACHABLE', 'NOT_FOUND'].includes(failure.code)) throw failure;
+      if (tooMany !== null) throw new PhdError('LOCKED', tooMany, { cause: failure });
       onWarning(`${vm}: what a backup that was broken off left there stays: ${failure.message}`);
     }
   }
@@ -160,12 +168,15 @@ class Freeze {
   async release(): Promise<void> {
     if (this.#isReleased) return;
     this.#helper?.stop();
-    const { shell, snapshots } = this.#host;
+    const { shell, snapshots, config } = this.#host;
+    let unmerged: string | null = null;
     for (const pauseMs of [...RELEASE_PAUSES_MS, null]) {
       try {
         if (this.#isUncertain) await snapshots.idle(this.#vm.id);
-        await snapshots.removeOwn(this.#vm.id, this.#snapshot);
+        const { failure } = await snapshots.removeOwn(this.#vm.id, this.#snapshot);
+        if (failure !== null) throw failure;
         await this.#removeClones();
+        unmerged = this.#snapshot === null ? null : await this.#unmergedFile();
         this.#isReleased = true;
         shell.log(`${this.#vm.name}: no snapshot of ours is there`);
         break;
@@ -180,37 +191,38 @@ class Freeze {
         }
         throw new PhdError(
           failure.code,
-          `${failure.message}: a snapshot of ${shownName(this.#vm.name)} may still stand: the next backup of it removes it, phd host check ${this.#host.config.name} shows it`,
+          `${failure.message}: a snapshot of ${shownName(this.#vm.name)} may still stand: the next backup of it removes it, phd host check ${config.name} shows it`,
           { cause: failure },
         );
       }
     }
-    if (this.#snapshot !== null) await this.#requireMerged();
+    if (unmerged === null) return;
+    throw new PhdError(
+      'TARGET_LIED',
+      `host ${config.name}: the snapshot of ${shownName(this.#vm.name)} is gone from its list, but the VM still writes into ${shownName(unmerged)}: consolidate its disks in the client, else each backup leaves one more such file`,
+    );
   }
 
   /**
    * A host may take a snapshot out of its list and leave what was written since in a file beside (it calls that "consolidation
-   * needed"); then each backup adds one. Throws TARGET_LIED.
+   * needed"); then each backup adds one. Null: the VM names the files of before. Throws TARGET_*.
    */
-  async #requireMerged(): Promise<void> {
-    const { snapshots, config } = this.#host;
-    let unmerged: string | undefined;
+  async #unmergedFile(): Promise<string | null> {
+    let unmerged: string | null = null;
     for (const pauseMs of MERGE_PAUSES_MS) {
       await pause(pauseMs);
       // A snapshot that people made meanwhile has files of its own.
-      if ((await snapshots.all(this.#vm.id)).length > 0) return;
+      if ((await this.#host.snapshots.all(this.#vm.id)).length > 0) return null;
       const bytes = await readSmall(this.#host.shell, this.#vm.vmxPath);
       const vmx = parseVmx(bytes, path.posix.basename(this.#vm.vmxPath));
-      unmerged = vmxDisks(vmx).find(
+      const found = vmxDisks(vmx).find(
         ({ slot, fileName }) =>
           SNAPSHOT_FILE.test(fileName) && (this.#before.get(slot) ?? fileName) !== fileName,
-      )?.fileName;
-      if (unmerged === undefined) return;
+      );
+      unmerged = found?.fileName ?? null;
+      if (unmerged === null) return null;
     }
-    throw new PhdError(
-      'TARGET_LIED',
-      `host ${config.name}: the snapshot of ${shownName(this.#vm.name)} is gone from its list, but the VM still writes into ${shownName(unmerged ?? '')}: consolidate its disks in the client, else each backup leaves one more such file`,
-    );
+    return unmerged;
   }
 
   async #takeSnapshot(): Promise<void> {
@@ -280,7 +292,10 @@ class Freeze {
         ...disk,
         reader: new EsxReader(shell, disk.flatPath, disk.sizeBytes, way, {
           helper: this.#helper,
-          confirm: (signal) => this.#confirm(signal),
+          // A clone is done with, whatever becomes of the snapshot.
+          ...(!disk.flatPath.startsWith(`${this.#cloneFolder}/`) && {
+            confirm: (signal?: AbortSignal) => this.#confirm(signal),
+          }),
         }),
       })),
       refused,

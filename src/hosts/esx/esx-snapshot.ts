@@ -58,6 +58,14 @@ function bears({ name }: Snapshot, known: string): boolean {
   return name === known || name.endsWith(`: ${known}`);
 }
 
+export interface RemovedSnapshots {
+  /** Names. */
+  removed: string[];
+  left: string[];
+  /** Why the first of those that are left could not go. */
+  failure: PhdError | null;
+}
+
 /** Snapshots of one home of this program: another one, on this machine or elsewhere, has other names. */
 export class OwnSnapshots {
   readonly #shell: EsxShell;
@@ -117,26 +125,25 @@ export class OwnSnapshots {
   }
 
   /**
-   * Removes those that are ours and sees that they are gone; names of those removed. Throws as above, once all were tried: one that
-   * cannot go must not keep another there. `made`: name of the one that this process made, if any.
+   * Removes those that are ours and sees that they are gone. One that cannot go must not keep another there: all are tried, the first
+   * failure is told. `made`: name of the one that this process made, if any. Throws as above where the host cannot be asked.
    */
-  async removeOwn(vmId: string, made: string | null, signal?: AbortSignal): Promise<string[]> {
+  async removeOwn(vmId: string, made: string | null, signal?: AbortSignal): Promise<RemovedSnapshots> {
     const all = await this.all(vmId, signal);
-    const removed: string[] = [];
-    let first: PhdError | null = null;
+    const result: RemovedSnapshots = { removed: [], left: [], failure: null };
     const isOurs = (one: Snapshot): boolean => this.isOwn(one) || (made !== null && bears(one, made));
     for (const one of all.filter(isOurs)) {
       try {
         await this.#remove(vmId, one, all, signal);
-        removed.push(one.name);
+        result.removed.push(one.name);
       } catch (error) {
         const failure = fromErrno(error, one.name);
         if (['CANCELLED', 'TARGET_UNREACHABLE', 'NOT_FOUND'].includes(failure.code)) throw failure;
-        first ??= failure;
+        result.left.push(one.name);
+        result.failure ??= failure;
       }
     }
-    if (first !== null) throw first;
-    return removed;
+    return result;
   }
 
   async #remove(

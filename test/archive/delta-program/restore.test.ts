@@ -106,10 +106,10 @@ describe('finding and refusing the FULL', () => {
     rmSync(deltaPath);
   });
 
-  it('is missed with status 1 and named', async () => {
+  it('is missed with status 4 and named', async () => {
     rmSync(place.fullPath);
     const run = await place.run('dash', place.deltaPath, ['autorun', 'restore']);
-    expect(run.status).toBe(1);
+    expect(run.status).toBe(4);
     expect(run.stderr).toContain(place.full.fileName);
     expect(place.outNames()).toEqual([]);
   });
