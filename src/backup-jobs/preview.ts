@@ -1,5 +1,4 @@
 /** What the backup jobs would do, VM by VM, with the reason; what is wrong in them; VMs that no job takes. */
-
 import { localStamp } from '../clock.ts';
 import { previewBackup } from '../engine/backup-preview.ts';
 import type { EngineContext } from '../engine/context.ts';

@@ -1,5 +1,4 @@
 /** Of which VMs, on which targets, by which rules old runs are removed. */
-
 import type { EngineContext } from '../engine/context.ts';
 import { defaultTarget } from '../engine/default-target.ts';
 import { fromErrno } from '../errors.ts';

@@ -1,5 +1,4 @@
 /** Removes runs of a VM from a target that retention does not keep; the DELTA goes before its FULL. */
-
 import { realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { dateOfStamp } from '../clock.ts';
@@ -56,12 +55,13 @@ export async function planPrune(
     isForeign: ofRun.some((row) => isForeign(context, row)),
     isRead: ofRun.some(isRead),
   }));
+  const heldIn = new Map<string, Set<Stamp>>();
   for (;;) {
     throwIfAborted(signal);
     const lines = retain(runs, rules);
     let isNew = false;
     for (const { run } of lines.filter(({ keep }) => !keep)) {
-      if (!(await isHeldIn(storage, run.stamp, byStamp.get(run.stamp) ?? [], signal))) continue;
+      if (!(await isHeldIn(storage, run.stamp, byStamp.get(run.stamp) ?? [], signal, heldIn))) continue;
       run.isHeld = true;
       isNew = true;
     }
@@ -69,14 +69,19 @@ export async function planPrune(
   }
 }
 
+/** `seen`: what was listed before counts; runs of a day share a folder. */
 async function isHeldIn(
   storage: Storage,
   stamp: Stamp,
   rows: readonly ListedRow[],
   signal?: AbortSignal,
+  seen = new Map<string, Set<Stamp>>(),
 ): Promise<boolean> {
-  for (const folder of new Set(rows.map(({ folder: one }) => one)))
-    if ((await holdsIn(storage, folder, signal)).has(stamp)) return true;
+  for (const folder of new Set(rows.map(({ folder: one }) => one))) {
+    const held = seen.get(folder) ?? (await holdsIn(storage, folder, signal));
+    seen.set(folder, held);
+    if (held.has(stamp)) return true;
+  }
   return false;
 }
 

@@ -85,7 +85,8 @@ export async function runNamedJob(
       setStatusOf(cli, [record]);
     });
   } catch (error) {
-    if (isOpen) throw error;
+    // Of what cannot be read of phd.yaml nobody can be told.
+    if (isOpen || (error instanceof PhdError && error.code === 'CONFIG_INVALID')) throw error;
     // A job of cron on a machine whose state folder is full, say: nobody sees what it prints.
     const { reportNotBegun } = await import('../reports/report.ts');
     const hooks = { env: cli.env, onWarning: (message: string) => cli.warn(message) };

@@ -1,5 +1,4 @@
 /** `phd restore`: one archive, or all disks of a VM, into a folder. */
-
 import path from 'node:path';
 import type { Command } from 'commander';
 import { placeText } from '../engine/archive-place.ts';

@@ -95,8 +95,7 @@ export function parseConfig(text: string, file: string): { config?: Config; faul
     return { faults };
   }
   const faults: string[] = [];
-  const config = configOfText(parsed.data, file, faults);
-  for (const [at, job] of config.backupJobs.entries()) job.line = lineOf(document, ['backupJobs', at], lines);
+  const config = configOfText(parsed.data, file, faults, (keys) => lineOf(document, keys, lines));
   return faults.length > 0 ? { faults } : { config, faults };
 }
 
@@ -141,7 +140,12 @@ function lineOf(document: Document, keys: readonly PropertyKey[], lines: LineCou
   return 1;
 }
 
-function configOfText(text: ConfigText, file: string, faults: string[]): Config {
+function configOfText(
+  text: ConfigText,
+  file: string,
+  faults: string[],
+  lineAt: (keys: readonly PropertyKey[]) => number,
+): Config {
   const folder = path.dirname(file);
   const source = (group: Record<string, unknown>, name: string, where: string): SecretSource | null => {
     const given = [`${name}File`, `${name}Env`, `${name}Command`].filter(
@@ -222,7 +226,10 @@ function configOfText(text: ConfigText, file: string, faults: string[]): Config 
       mail: mailOf(text.reports.mail, source, resolved),
       pingUrl: source(text.reports, 'pingUrl', 'reports'),
     },
-    backupJobs: text.backupJobs.map((one) => backupJobOf(one, text.hosts, folder)),
+    backupJobs: text.backupJobs.map((one, at) => ({
+      line: lineAt(['backupJobs', at]),
+      ...backupJobOf(one, text.hosts, folder),
+    })),
     indexMaxAgeMinutes: text.index.maxAgeMinutes,
     jobs: {
       atOnce: text.jobs.atOnce,
@@ -275,12 +282,15 @@ function mailOf(
 }
 
 /** Sources that are no hosts are folders. */
-function backupJobOf(one: BackupJobText, hosts: readonly HostText[], folder: string): BackupJobConfig {
+function backupJobOf(
+  one: BackupJobText,
+  hosts: readonly HostText[],
+  folder: string,
+): Omit<BackupJobConfig, 'line'> {
   const isHost = (source: string): boolean => hosts.some(({ name }) => name === source);
   const { hooks, keep } = one;
   const keepLast = { daily: 0, weekly: 0, monthly: 0 };
   return {
-    line: 1,
     name: one.name,
     enabled: one.enabled,
     vms: one.vms,

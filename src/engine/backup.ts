@@ -1,5 +1,4 @@
 /** Backup of one VM: all its disks, one run, one folder on one target. */
-
 import { randomUUID } from 'node:crypto';
 import { BLOCK_BYTES } from '../archive/geometry.ts';
 import { BlockPool } from '../blocks/pool.ts';

@@ -9,6 +9,7 @@ import { namedHost } from '../config/named-host.ts';
 import { namedTarget } from '../config/named-target.ts';
 import { choosePlaces, preparePlaces } from '../config/places.ts';
 import { readPassphrases, readPrivateKey, readSecret } from '../config/secrets.ts';
+import { fromErrno, PhdError } from '../errors.ts';
 import type { Host } from '../hosts/host.ts';
 import type { HostAccess } from '../hosts/open-host.ts';
 import type { Config, HostConfig, Places, TargetConfig } from '../model/config.ts';
@@ -72,14 +73,7 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
   const places = choosePlaces(env, process.getuid?.() === 0);
   await preparePlaces(places);
   const config = await loadConfig(places, options.onNotice);
-  const jobs = new JobsDb(path.join(places.stateDir, 'jobs.db'));
-  let index: IndexDb;
-  try {
-    index = IndexDb.open(path.join(places.stateDir, 'index.db'), options.onNotice);
-  } catch (error) {
-    jobs.close();
-    throw error;
-  }
+  const { jobs, index } = openDatabases(places, options.onNotice);
   index.syncTargets(config.targets.map((target) => ({ ...target, place: placeOf(target) })));
   const clock = options.clock ?? systemClock;
   const log = (text: string): void => appendLog(places, clock, text);
@@ -157,6 +151,24 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
     },
   };
   return context;
+}
+
+function openDatabases(
+  { stateDir }: Places,
+  onNotice: ContextOptions['onNotice'],
+): { jobs: JobsDb; index: IndexDb } {
+  let jobs: JobsDb | undefined;
+  try {
+    jobs = new JobsDb(path.join(stateDir, 'jobs.db'));
+    return { jobs, index: IndexDb.open(path.join(stateDir, 'index.db'), onNotice) };
+  } catch (error) {
+    jobs?.close();
+    const failure = fromErrno(error, stateDir);
+    if (failure.code !== 'NO_SPACE') throw failure;
+    // On a bad day a restore must not wait for room there.
+    const words = `${failure.message}: make room there, or restore without it: PHD_HOME=/other/folder phd restore /path/of/ARCHIVE --to FOLDER`;
+    throw new PhdError('NO_SPACE', words, { cause: failure });
+  }
 }
 
 /** Hosts are opened at once, and one answer must not be taken for two questions. */

@@ -2,7 +2,6 @@
  * The disk a restore writes: a `.part` or a clone of the disk that gets its name at the end, or (device) the disk itself
  * with its first block kept back until everything else is proved and synced.
  */
-
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import fs from 'node:fs/promises';

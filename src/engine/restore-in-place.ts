@@ -3,7 +3,6 @@
  * new state is proved. Where the file system clones files, a clone is changed and takes the disk's name. Elsewhere the
  * new blocks lie beside the disk first, and are put into it when all of them are proved (redo.ts).
  */
-
 import { createHash } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
 import fs, { type FileHandle } from 'node:fs/promises';

@@ -1,5 +1,4 @@
 /** What a restore would do to its goal: looked at before the last question is asked; changes nothing. */
-
 import { type GoalDisk, planGoal } from '../datastore/goal-disk.ts';
 import { stubNameOf } from '../datastore/stub.ts';
 import { fromErrno, PhdError } from '../errors.ts';

@@ -2,6 +2,7 @@
 import path from 'node:path';
 import { encodeName } from '../archive/names.ts';
 import type { EngineContext } from '../engine/context.ts';
+import { distinctDiskNames } from '../engine/disk-names.ts';
 import { parseVmdksAuto, printRestoreLine } from './vmdks-auto.ts';
 import { appendVmdksAuto, readVmdksAuto } from './vmdks-file.ts';
 
@@ -23,10 +24,12 @@ export async function loadNames(context: EngineContext): Promise<LoadedNames> {
   const volume = config.replication.defaultVolume ?? config.datastores[0] ?? '/vmfs/volumes';
   const known = knownDisks((await readVmdksAuto(places))?.rawLines ?? []);
   const loaded: LoadedNames = { added: [], knownCount: 0, unfit: [] };
-  for (const { vm, uuid, scsiId, disk } of index.series({ kind: 'delta' })) {
-    // Archives of generation 2 cannot be restored, and have no UUID.
-    if (uuid === '') continue;
-    const goal = path.posix.normalize(path.join(volume, encodeName(vm), encodeName(disk)));
+  // Archives of generation 2 cannot be restored, and have no UUID.
+  const series = index.series({ kind: 'delta' }).filter(({ uuid }) => uuid !== '');
+  const names = namesOf(series);
+  for (const one of series) {
+    const { vm, uuid, scsiId, disk } = one;
+    const goal = path.posix.normalize(path.join(volume, encodeName(vm), encodeName(names.get(one) ?? disk)));
     const line = printRestoreLine({ vm, uuid, scsiId, disk, goal, days: null });
     if (line === undefined) loaded.unfit.push(`${vm} ${scsiId}-${disk}`);
     else if (known.has(keyOf({ vm, uuid, scsiId, disk }))) loaded.knownCount++;
@@ -35,6 +38,22 @@ export async function loadNames(context: EngineContext): Promise<LoadedNames> {
   if (loaded.added.length > 0)
     await appendVmdksAuto(places, [`# Disks found on ${clock.now().toISOString()}`, ...loaded.added]);
   return loaded;
+}
+
+type Series = ReturnType<EngineContext['index']['series']>[number];
+
+/** Disks of a VM go into one folder, and may bear one name. */
+function namesOf(series: readonly Series[]): Map<Series, string> {
+  const byVm = new Map<string, Series[]>();
+  for (const one of series) {
+    const ofVm = byVm.get(one.vm);
+    if (ofVm === undefined) byVm.set(one.vm, [one]);
+    else ofVm.push(one);
+  }
+  const named = new Map<Series, string>();
+  for (const ofVm of byVm.values())
+    for (const [at, name] of distinctDiskNames(ofVm).entries()) named.set(ofVm[at] as Series, name);
+  return named;
 }
 
 /** Disks that any line names, whether or not it is commented out. */

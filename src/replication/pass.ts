@@ -3,7 +3,6 @@
  * waited for. `restored.log` is written when a restore has ended and was proved, one line after the other; a pass that is
  * broken off leaves its jobs to the queue, and the next one takes them up.
  */
-
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ExclusiveLock } from '../../db/exclusive-lock.ts';

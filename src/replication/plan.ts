@@ -1,5 +1,4 @@
 /** What a pass would do now: each line with its decision. Reads the targets and the index; restores nothing. */
-
 import type { EngineContext } from '../engine/context.ts';
 import { FOREIGN_HEADER, readDeltaHeader } from '../engine/delta-header.ts';
 import { indexState } from '../engine/index-state.ts';

@@ -7,7 +7,7 @@ import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { localStamp } from '../clock.ts';
 import { escapeText, formatBytes, formatCount } from '../engine/display-text.ts';
-import { fromErrno, PhdError } from '../errors.ts';
+import { fromErrno } from '../errors.ts';
 import { makeFolder } from '../make-folder.ts';
 import { type RunReport, totalsOf, type VmReport } from './run-report.ts';
 
@@ -57,9 +57,8 @@ async function append(file: string, lines: readonly string[]): Promise<void> {
     const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = constants;
     const handle = await open(file, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, 0o640);
     try {
-      if (!(await handle.stat()).isFile()) throw new PhdError('CONFIG_INVALID', `${file} is not a file`);
       await handle.write(lines.join(''));
-      await handle.sync();
+      if ((await handle.stat()).isFile()) await handle.sync();
     } finally {
       await handle.close();
     }

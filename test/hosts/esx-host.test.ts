@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type * as Library from '../../src/engine/index.ts';
 import { OwnSnapshots, parseSnapshots } from '../../src/hosts/esx/esx-snapshot.ts';
-import { parseVmTable, pathOfPlace } from '../../src/hosts/esx/vm-list.ts';
+import { listEsxVms, parseVmTable, pathOfPlace } from '../../src/hosts/esx/vm-list.ts';
 import { randomLooking } from '../support/disk-images.ts';
 import { type SimulatedEsx, startSimulatedEsx } from '../support/servers/esx/simulated-esx.ts';
 import { BLOCK, fileDigest, HOOK_TIMEOUT_MS, linesOf, only, sha256, Tale } from '../tales/tale.ts';
@@ -454,6 +454,52 @@ describe('The table of VMs', () => {
     expect(pathOfPlace('[ds (1)] dir [y]/a b.vmx')).toBe('/vmfs/volumes/ds (1)/dir [y]/a b.vmx');
     for (const place of ['[..] a/a.vmx', '[ds] ../a.vmx', '[a/b] c.vmx', 'c.vmx', '[ds] a//b.vmx'])
       expect(pathOfPlace(place), place).toBe(null);
+  });
+});
+
+describe('The list of a host', () => {
+  const TABLE = [
+    'Vmid   Name   File   Guest OS   Version   Annotation',
+    '1      good   [ds] good/good.vmx   otherGuest   vmx-13',
+    "Skipping invalid VM '7'",
+    '8      out    [ds] ../../etc/out.vmx   otherGuest   vmx-13',
+  ].join('\n');
+
+  it('names what it cannot tell of, and hides no other VM for it', async () => {
+    const shell = { output: async () => Buffer.from(TABLE), script: async () => Buffer.from('') };
+    const faults: string[] = [];
+    const vms = await listEsxVms(shell as never, undefined, (fault) => void faults.push(fault));
+    expect(vms.map(({ name }) => name)).toEqual(['good']);
+    expect(faults).toEqual([
+      'VM 7 is left out by the host itself: invalid',
+      'VM 8 (out) has no place that can be read: [ds] ../../etc/out.vmx',
+    ]);
+  });
+});
+
+describe('Hosts that are opened at once', () => {
+  it('are asked about one after the other where their keys are not known', async () => {
+    const tale = new Tale();
+    const hosts = await Promise.all([startSimulatedEsx(), startSimulatedEsx()]);
+    const lines = hosts.map((esx, at) => hostLines(esx, tale, `h${at}`));
+    for (const at of hosts.keys()) tale.home.write(`h${at}.known`, '');
+    tale.configure({ config: `hosts:\n${lines.join('')}` });
+    let asking = 0;
+    const seen: number[] = [];
+    const context = await phd.openContext({
+      env: tale.home.env,
+      askHostKey: async () => {
+        seen.push(++asking);
+        await new Promise((resolve) => setImmediate(resolve));
+        asking--;
+        return true;
+      },
+    });
+    await Promise.all(['h0', 'h1'].map(async (name) => (await context.host(name)).listVms()));
+    expect(seen).toEqual([1, 1]);
+    await context.close();
+    await Promise.all(hosts.map((esx) => esx.stop()));
+    tale.remove();
   });
 });
 

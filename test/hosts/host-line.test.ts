@@ -66,6 +66,16 @@ describe('A line to a host', () => {
     await expect(line.run('true')).rejects.toMatchObject({ code: 'TARGET_UNREACHABLE' });
   });
 
+  it('ends a command that says a little again and again, and takes that for a dead line', async () => {
+    const line = await HostLine.open(config(server.port, 400), access);
+    const drip = line.run('while :; do echo x; sleep 0.02; done');
+    await expect(drip).rejects.toMatchObject({
+      code: 'TARGET_UNREACHABLE',
+      message: expect.stringContaining('a command did not end within 12000 ms'),
+    });
+    line.close();
+  });
+
   it('streams both ways, and ends a command that is given up', async () => {
     const line = await HostLine.open(config(server.port), access);
     try {

@@ -3,13 +3,18 @@
  * nothing that is not finished bears its final name. Against a simulated pool (its header says what is real of it).
  */
 import { type ChildProcess, execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import tar from 'tar-stream';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type * as ExportFromXen from '../../src/engine/export-from-xen.ts';
 import type * as Library from '../../src/engine/index.ts';
 import { xvaExport } from '../../src/hosts/xen/xen-export.ts';
+import { XenSession } from '../../src/hosts/xen/xen-session.ts';
+import { listXenVms } from '../../src/hosts/xen/xen-vms.ts';
+import { XvaCheck } from '../../src/hosts/xen/xva-check.ts';
 import { randomLooking } from '../support/disk-images.ts';
 import { SimDisk } from '../support/servers/xen/sim-disk.ts';
-import { packXva } from '../support/servers/xen/sim-xva.ts';
+import { ovaXml, packXva } from '../support/servers/xen/sim-xva.ts';
 import {
   type SimulatedXen,
   startSimulatedXen,
@@ -219,6 +224,58 @@ describe('What of a pool is ours', () => {
       expect(run.stderr + run.stdout).not.toContain(XEN_PASSWORD);
     }
     expect(tale.ownTexts().join('\n')).not.toContain(XEN_PASSWORD);
+  });
+
+  it('a member that sends a blank now and then is given up', async () => {
+    const host = await context.host('pool');
+    const config = { ...host.config, timeoutMs: 300 };
+    const access = context.hostAccess(host.config);
+    const session = new XenSession(config, access);
+    xen.faults = { drip: { method: 'VM.get_all_records' } };
+    await expect(listXenVms(session)).rejects.toMatchObject({
+      code: 'TARGET_UNREACHABLE',
+      message: expect.stringContaining('its answer did not end within 9000 ms'),
+    });
+    xen.faults = {};
+    await session.close();
+  });
+
+  it('a piece without a byte, which a host writes to keep the line alive, counts as a number and not as a place', async () => {
+    const MIB = 1_048_576;
+    const pieces: [string, Buffer][] = [
+      ['00000000', Buffer.alloc(MIB, 1)],
+      ['00000001', Buffer.alloc(0)],
+      ['00000002', Buffer.alloc(512, 2)],
+    ];
+    const xvaOf = async (virtualSize: number): Promise<Buffer> => {
+      const pack = tar.pack();
+      const record = { type: 'Disk' };
+      pack.entry(
+        { name: 'ova.xml' },
+        ovaXml({ vbds: [{ vbd: record, vdi: { virtual_size: virtualSize } }] }),
+      );
+      for (const [number, bytes] of pieces) {
+        pack.entry({ name: `Ref:0/${number}` }, bytes);
+        pack.entry({ name: `Ref:0/${number}.checksum` }, createHash('sha1').update(bytes).digest('hex'));
+      }
+      pack.finalize();
+      const parts: Buffer[] = [];
+      for await (const part of pack) parts.push(part as Buffer);
+      return Buffer.concat(parts);
+    };
+    const facts = async (bytes: Buffer): Promise<unknown> => {
+      const check = await XvaCheck.begin('kept.xva', bytes.subarray(0, 512));
+      await check.push(bytes);
+      return await check.finish();
+    };
+    expect(await facts(await xvaOf(MIB + 512))).toMatchObject({
+      disks: [{ ref: 'Ref:0', pieces: 3, sizeBytes: MIB + 512 }],
+      unprovedPieces: 0,
+    });
+    await expect(facts(await xvaOf(2 * MIB + 512))).rejects.toMatchObject({
+      code: 'ARCHIVE_DAMAGED',
+      message: expect.stringContaining(`end at ${MIB + 512} bytes, the disk has ${2 * MIB + 512}`),
+    });
   });
 
   it('an XVA without one of the disks of its VM, or with less of it, is no export', async () => {

@@ -1,5 +1,4 @@
 /** Archives of what was chosen: one of them, or all disks of a run in one go. */
-
 import { localStamp } from '../../../src/clock.ts';
 import type { ArchiveListRow } from '../../../src/engine/browse-archives.ts';
 import { formatAge, formatBytes } from '../../../src/engine/display-text.ts';

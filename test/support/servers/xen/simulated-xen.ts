@@ -52,6 +52,8 @@ export interface XenFaults {
   spoilUpload?: { atByte: number };
   /** The answer begins and nothing follows. */
   stall?: { handler: string };
+  /** A blank now and then instead of an answer, for ever. */
+  drip?: { method: string };
 }
 
 export interface SimulatedXen {
@@ -225,6 +227,11 @@ class Pool {
       answer = { error: { code: 1, message: error.message, data: error.params } };
     }
     if (loseAnswer?.method === method && loseAnswer.times-- > 0) return void request.socket.destroy();
+    if (this.faults.drip?.method === method) {
+      const timer = setInterval(() => response.write(' '), 20);
+      response.once('close', () => clearInterval(timer));
+      return void response.writeHead(200, { 'content-type': 'application/json' });
+    }
     response
       .writeHead(200, { 'content-type': 'application/json' })
       .end(JSON.stringify({ jsonrpc: '2.0', ...answer, id }));
