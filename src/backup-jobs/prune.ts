@@ -51,7 +51,7 @@ export async function planPrune(
   const storage = await context.storage(targetNumber);
   const isRead = await readNow(context);
   const runs = [...byStamp].map(([stamp, ofRun]) => ({
-    ...runOf(stamp, ofRun, byStamp, context.clock.now()),
+    ...runOf(context, stamp, ofRun, byStamp),
     isForeign: ofRun.some((row) => isForeign(context, row)),
     isRead: ofRun.some(isRead),
   }));
@@ -207,20 +207,23 @@ function isCutFull({ kind, state }: ListedRow): boolean {
 }
 
 function runOf(
+  { clock, config }: EngineContext,
   stamp: Stamp,
   rows: readonly ListedRow[],
   all: ReadonlyMap<Stamp, ListedRow[]>,
-  now: Date,
 ): RetainedRun {
   const needs = [...new Set(rows.map(({ fullStamp }) => fullStamp))];
   const fulls = needs.flatMap((one) => all.get(one) ?? []);
-  const isYoung = now.getTime() - dateOfStamp(stamp).getTime() < ARRIVING_MS;
+  // A FULL that is allowed to be away, on tape, is no lack.
+  const isWhole = ({ state }: ListedRow): boolean =>
+    state === null || (state === 'without FULL' && config.backup.fullOffline === 'allowed');
+  const isYoung = clock.now().getTime() - dateOfStamp(stamp).getTime() < ARRIVING_MS;
   return {
     stamp,
     vm: rows[0]?.vm ?? '',
     folder: rows[0]?.folder ?? '',
     needs,
-    isComplete: rows.every(({ state }) => state === null) && !fulls.some(isCutFull),
+    isComplete: rows.every(isWhole) && !fulls.some(isCutFull),
     isDamaged: [...rows, ...fulls].some(({ verifyResult }) => verifyResult === 'damaged'),
     isHeld: false,
     isRead: false,

@@ -8,6 +8,7 @@ import type { EngineContext } from '../engine/context.ts';
 import { formatBytes, formatCount } from '../engine/display-text.ts';
 import { PhdError } from '../errors.ts';
 import { type Cli, parseWhole } from './cli.ts';
+import { copyAfterBackup } from './copies-command.ts';
 import { withQueue } from './queued-jobs.ts';
 
 const PREVIEW_EXAMPLES = `
@@ -141,6 +142,13 @@ async function runOne(
     if (isJson) cli.printJson({ event: 'run', ...record });
     else cli.print(summaryOf(record));
     context.log(`backup job ${summaryOf(record)}`);
+    // The daemon keeps copies of the configuration itself.
+    if (!queue.isDaemonRunning()) {
+      const targets = record.vms.flatMap(({ target, code }) =>
+        target === null || code !== null ? [] : [target],
+      );
+      await copyAfterBackup(cli, context, [...new Set(targets)]);
+    }
     return record;
   });
 }

@@ -50,13 +50,14 @@ export function registerDaemon(program: Command, cli: Cli): void {
 async function run(cli: Cli): Promise<void> {
   const { runDaemon } = await import('../queue/daemon.ts');
   const { tellReady } = await import('../queue/daemon-control.ts');
-  const { appendLog } = await import('../engine/log-file.ts');
+  const { openLog } = await import('../engine/log-file.ts');
   const { configFileOf, openPlaces, readJobSettings } = await import('../engine/configuration.ts');
   const places = await openPlaces(cli.env);
   const readSettings = () => readJobSettings(places);
   const settings = await readSettings();
-  await withQueue(cli, (queue) =>
-    runDaemon(queue, {
+  await withQueue(cli, (queue) => {
+    const log = openLog(queue.places, queue.clock, (message) => cli.warn(message));
+    return runDaemon(queue, {
       settings,
       configFile: configFileOf(places),
       readSettings,
@@ -66,10 +67,10 @@ async function run(cli: Cli): Promise<void> {
       chores: [replication, verifyPlan, copies, backupJobs].map((chore) => chore(queue, cli.env)),
       log: (text) => {
         cli.print(`${queue.now()} ${text}`);
-        appendLog(queue.places, queue.clock, `daemon: ${text}`);
+        log(`daemon: ${text}`);
       },
-    }),
-  );
+    });
+  });
 }
 
 /** Passes of replication, as the settings say. */

@@ -102,6 +102,8 @@ async function restoreAll(
       failures.push(cli.reportItemError(error, { archive: placeText(ref) }, words.json ?? false));
     }
   }
+  if (words.vmx && words.rewrite === undefined && names.some((name) => name !== words.name))
+    cli.warn('the VMX names the disks as before: --rewrite moved fits it to the names here');
   if (words.vmx) failures.push(...(await vmxOf(cli, context, refs, words)));
   cli.setStatusOf(failures);
 }

@@ -49,7 +49,9 @@ export async function preparePlaces(places: Places): Promise<void> {
     try {
       await makeFolder(folder);
     } catch (error) {
-      throw fromErrno(error, `cannot make folder ${folder}`);
+      const failure = fromErrno(error, `cannot make folder ${folder}`);
+      // Without room for a log the work goes on, and says so when the first line cannot be written.
+      if (folder !== places.logDir || failure.code !== 'NO_SPACE') throw failure;
     }
   }
   await Promise.all([closeToOthers(places.stateDir), closeToOthers(places.logDir)]);
@@ -64,7 +66,11 @@ export async function preparePlaces(places: Places): Promise<void> {
 }
 
 async function closeToOthers(folder: string): Promise<void> {
-  const { mode, uid } = await stat(folder);
+  const status = await stat(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+  });
+  if (status === undefined) return;
+  const { mode, uid } = status;
   if ((mode & 0o077) === 0) return;
   if (uid !== process.getuid?.()) {
     throw new PhdError(

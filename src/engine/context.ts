@@ -15,7 +15,7 @@ import type { HostAccess } from '../hosts/open-host.ts';
 import type { Config, HostConfig, Places, TargetConfig } from '../model/config.ts';
 import type { HostKeyQuestion } from '../storage/open-storage.ts';
 import type { Storage } from '../storage/storage.ts';
-import { appendLog } from './log-file.ts';
+import { openLog } from './log-file.ts';
 import { openScratch } from './scratch.ts';
 
 export type { HostKeyQuestion } from '../storage/open-storage.ts';
@@ -76,7 +76,7 @@ export async function openContext(options: ContextOptions = {}): Promise<EngineC
   const { jobs, index } = openDatabases(places, options.onNotice);
   index.syncTargets(config.targets.map((target) => ({ ...target, place: placeOf(target) })));
   const clock = options.clock ?? systemClock;
-  const log = (text: string): void => appendLog(places, clock, text);
+  const log = openLog(places, clock, options.onNotice ?? (() => undefined));
   const askHostKey = oneAfterTheOther(options.askHostKey ?? (async () => false));
   const opened = new Map<string, Promise<Storage | Host>>();
   let passphrases: Promise<Passphrases> | undefined;

@@ -111,7 +111,7 @@ async function importXva(
   sending.finish();
   const vm = await importedVm(host, result, label);
   const proof = hasDisks
-    ? `all ${pieces} pieces match their checksums here, and the host proves them again`
+    ? `all ${pieces} pieces that it holds match their checksums here, and the host proves them again`
     : 'metadata alone: its disks are those that are there';
   return { repository: repository.name, vm, vdi: null, proof };
 }

@@ -13,14 +13,26 @@ export function logFileOf(places: Places): string {
   return path.join(places.logDir, 'phd.log');
 }
 
-/** Appends one line; control characters are made visible. Throws NO_SPACE, IO. */
-export function appendLog(places: Places, clock: Clock, text: string): void {
+/**
+ * Appends one line at each call; control characters are made visible. A log that cannot be written (a full volume) is told once
+ * and ends nothing: the work that it tells of matters more.
+ */
+export function openLog(
+  places: Places,
+  clock: Clock,
+  onFault: (message: string) => void,
+): (text: string) => void {
   const file = logFileOf(places);
-  try {
-    const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
-    if (size > MAX_LOG_BYTES) renameSync(file, `${file}.1`);
-    appendFileSync(file, `${clock.now().toISOString()} ${escapeText(text)}\n`, { mode: 0o600 });
-  } catch (error) {
-    throw fromErrno(error, `cannot write the log ${file}`);
-  }
+  let isTold = false;
+  return (text) => {
+    try {
+      const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+      if (size > MAX_LOG_BYTES) renameSync(file, `${file}.1`);
+      appendFileSync(file, `${clock.now().toISOString()} ${escapeText(text)}\n`, { mode: 0o600 });
+    } catch (error) {
+      if (!isTold)
+        onFault(`${fromErrno(error, `cannot write the log ${file}`).message}: the work goes on without`);
+      isTold = true;
+    }
+  };
 }

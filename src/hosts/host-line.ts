@@ -56,14 +56,15 @@ export class HostLine {
     this.#timeoutMs = timeoutMs;
     client
       .on('error', (error: Error) => this.#die(error.message))
-      .on('end', () => this.#die('the host ended the connection'))
+      .on('end', () => this.#die('it ended the connection'))
       .on('close', () => this.#die('the connection was lost'));
   }
 
   /** Throws TARGET_UNREACHABLE, TARGET_REFUSED, HOST_KEY_REFUSED, PASSPHRASE_*, CONFIG_INVALID. */
   static async open(config: HostConfig, access: HostAccess): Promise<HostLine> {
     const login = await loginOf(config, access);
-    return new HostLine(await connect(login), whatOf(login.settings), config.timeoutMs);
+    const what = `host ${config.name} (${whatOf(login.settings)})`;
+    return new HostLine(await connect(login), what, config.timeoutMs);
   }
 
   get usable(): boolean {

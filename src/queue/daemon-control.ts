@@ -1,6 +1,6 @@
 /** Starting, stopping and asking after the daemon from another process; its systemd unit. */
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { fromErrno, PhdError } from '../errors.ts';
 import type { DaemonRecord, StopRequest } from '../model/job.ts';
 import type { Queue } from './queue.ts';
-import { MAIN_FILE } from './worker.ts';
+import { MAIN_FILE, openOutput } from './worker.ts';
 
 /** A daemon with nothing to wait for stops within this. */
 const STOP_MS = 10_000;
@@ -43,12 +43,7 @@ export function daemonStatus(queue: Queue): DaemonStatus {
 export async function startDaemon(queue: Queue, env: NodeJS.ProcessEnv): Promise<boolean> {
   if (queue.isDaemonRunning()) return false;
   const logFile = path.join(queue.places.logDir, 'daemon.log');
-  let log: number;
-  try {
-    log = openSync(logFile, 'a', 0o600);
-  } catch (error) {
-    throw fromErrno(error, `cannot write ${logFile}`);
-  }
+  const log = openOutput(logFile, 'a');
   const child = spawn(process.execPath, [MAIN_FILE, 'daemon', 'run'], {
     detached: true,
     cwd: '/',

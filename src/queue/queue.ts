@@ -37,7 +37,9 @@ export class Queue {
     try {
       makeFolderSync(this.#logFolder);
     } catch (error) {
-      throw fromErrno(error, `cannot make folder ${this.#logFolder}`);
+      const failure = fromErrno(error, `cannot make folder ${this.#logFolder}`);
+      // Jobs go on without their logs.
+      if (failure.code !== 'NO_SPACE') throw failure;
     }
     this.db = new QueueDb(path.join(places.stateDir, 'jobs.db'));
     this.#inode = inodeOf(this.db.file);

@@ -12,6 +12,17 @@ import { NOT_STARTED_STATUS } from './run-job.ts';
 export const MAIN_FILE = fileURLToPath(new URL('../main.js', import.meta.url));
 const LOG_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW;
 
+/** For what a process says: on a full volume that is lost, and the process is not. Throws IO. */
+export function openOutput(file: string, flags: string | number): number {
+  try {
+    return openSync(file, flags, 0o600);
+  } catch (error) {
+    const failure = fromErrno(error, `cannot write ${file}`);
+    if (failure.code !== 'NO_SPACE') throw failure;
+    return openSync('/dev/null', 'w');
+  }
+}
+
 /**
  * `phd job WORDS` in a session of its own: no terminal, no signal to anyone else's group reaches it; its output is the
  * log of job `id`. Throws IO if that cannot be written.
@@ -22,13 +33,7 @@ export function spawnDetached(
   words: readonly string[],
   env: NodeJS.ProcessEnv,
 ): ChildProcess {
-  const file = queue.logFileOf(id);
-  let log: number;
-  try {
-    log = openSync(file, LOG_FLAGS, 0o600);
-  } catch (error) {
-    throw fromErrno(error, `cannot write ${file}`);
-  }
+  const log = openOutput(queue.logFileOf(id), LOG_FLAGS);
   try {
     return spawn(process.execPath, [MAIN_FILE, 'job', ...words], {
       detached: true,

@@ -1,5 +1,6 @@
 /** Backup jobs through the real program: preview, run, schedule, hooks, retention, holds. */
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type * as Due from '../../src/backup-jobs/due-jobs.ts';
@@ -207,6 +208,36 @@ describe('phd backup --job', () => {
       { isKilled: false, errors: [] },
       { isKilled: true, errors: [expect.stringContaining('was killed before its end')] },
     ]);
+  });
+});
+
+describe('A log folder that is full', () => {
+  it('ends no job, no retention and no daemon: it is told once', async () => {
+    const host = new Tale({
+      config: 'backupJobs:\n  - { name: a, vms: [CRM], keep: 1 }\nreports: { statusLog: log/status.log }\n',
+    });
+    const log = host.home.folder('log');
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', log]);
+    try {
+      await host.makeVm('CRM', [{ name: 'CRM.vmdk', sizeBytes: MIB }]);
+      expect(() => writeFileSync(path.join(log, 'filler'), Buffer.alloc(128 * 1024))).toThrow(/ENOSPC/);
+      for (const removed of ['', ', 1 old run removed']) {
+        const run = await host.phd(['backup', '--job', 'a', '--full']);
+        expect(run.status, run.stdout + run.stderr).toBe(0);
+        expect(run.stdout).toContain('a: 1 of 1 VM backed up');
+        expect(run.stdout).toContain(removed);
+        expect(run.stderr.match(/cannot write the log .*the work goes on without/g)).toHaveLength(1);
+      }
+      expect(host.filesOn('one').filter((file) => file.endsWith('.phd'))).toHaveLength(2);
+      expect((await host.phd(['daemon', 'start'])).status).toBe(0);
+      expect((await host.phd(['daemon', 'status'])).status).toBe(0);
+      expect((await host.phd(['daemon', 'stop'])).status).toBe(0);
+      // Without a daemon the run puts a copy of the configuration on the target it wrote to.
+      expect(readdirSync(host.path('one')).join()).toMatch(/phd-config/);
+    } finally {
+      execFileSync('umount', ['-l', log]);
+      host.remove();
+    }
   });
 });
 
