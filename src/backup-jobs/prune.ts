@@ -116,7 +116,6 @@ export async function prune(
   signal?: AbortSignal,
 ): Promise<number> {
   const storage = await context.storage(targetNumber);
-  const isRead = await readNow(context);
   const going = lines.flatMap(({ keep, run }) => (keep ? [] : [run]));
   const rowsOf = (stamp: Stamp, kind: ListedRow['kind']): ListedRow[] =>
     (rows.get(stamp) ?? []).filter((row) => row.kind === kind);
@@ -132,32 +131,21 @@ export async function prune(
     needed.add(stamp);
     for (const { fullStamp } of rows.get(stamp) ?? []) need(fullStamp);
   };
-  for (const { stamp } of going.filter((run) => (rows.get(run.stamp) ?? []).some(isRead))) {
-    onWarning(`not removed: the run of ${stamp} on target ${targetNumber}: a restore has begun to read it`);
-    need(stamp);
-  }
   for (const { stamp } of going) {
     if (needed.has(stamp)) continue;
+    throwIfAborted(signal);
     try {
-      // Somebody may have come to hold it since the plan was made: what is held is asked at the last moment.
-      if (await isHeldIn(storage, stamp, rows.get(stamp) ?? [], signal)) {
-        onWarning(`not removed: the run of ${stamp} on target ${targetNumber}: it is held now`);
+      // Somebody may have come to need it since the plan was made, or since the run before went.
+      const why = await whyNeeded(context, storage, stamp, rows.get(stamp) ?? [], signal);
+      if (why !== null) {
+        onWarning(`not removed: the run of ${stamp} on target ${targetNumber}: ${why}`);
         need(stamp);
         continue;
       }
+      for (const { folder, file } of rowsOf(stamp, 'delta')) await storage.remove(`${folder}/${file}`);
     } catch (error) {
       onFailure(error, stamp);
       need(stamp);
-      continue;
-    }
-    for (const { folder, file } of rowsOf(stamp, 'delta')) {
-      throwIfAborted(signal);
-      try {
-        await storage.remove(`${folder}/${file}`);
-      } catch (error) {
-        onFailure(error, stamp);
-        need(stamp);
-      }
     }
   }
   let removed = 0;
@@ -186,6 +174,17 @@ export async function prune(
   }
   if (removed > 0) await indexTargets(context, { targets: [targetNumber], scope: 'changed' });
   return removed;
+}
+
+async function whyNeeded(
+  context: EngineContext,
+  storage: Storage,
+  stamp: Stamp,
+  rows: readonly ListedRow[],
+  signal?: AbortSignal,
+): Promise<string | null> {
+  if (rows.some(await readNow(context))) return 'a restore has begun to read it';
+  return (await isHeldIn(storage, stamp, rows, signal)) ? 'it is held now' : null;
 }
 
 /** Runs of one day share a folder, so it is looked at once all are gone. */

@@ -166,6 +166,12 @@ describe.each(SHELLS)('what is damaged in the middle, with the word ignore, unde
       const named = readFileSync(join(place.out, ranges!), 'utf8').trim().split('\n').slice(1);
       expect(named).toEqual(wrong.map((block) => `${block * blockBytes} ${blockBytes}`));
       for (const block of wrong) expect(run.stderr).toContain(`Lost: block ${block} of the disk`);
+      writeFileSync(place.fullPath, place.full.bytes.subarray(0, Math.floor(bytes.length * 0.7)));
+      place.emptyOut();
+      const cut = await place.run(shell, place.deltaPath, ['autorun', 'restore', 'ignore']);
+      expect(cut.status, cut.stderr).toBe(3);
+      const lost = wrongBlocks(readFileSync(join(place.out, disk!)), place.after.bytes());
+      expect(rangesOf(place)).toEqual(lost.map((block) => [block * blockBytes, blockBytes]));
       place.remove();
     },
   );
