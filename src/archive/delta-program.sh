@@ -1098,6 +1098,7 @@ report_bad_regions() {
     return 3
   fi
   if [ "$proved" != "$(((block_count + 255) / 256))" ]; then
+    unnamed_loss=2
     fail 3 "only $proved regions of $(show "$report_name") could be compared."
   fi
 }
@@ -1551,21 +1552,21 @@ lose_block() {
 }
 
 # write_ranges FILE: bytes of the disk that are not as they were: lost blocks and wrong regions that hold none; whole
-# regions where more was lost than was named. The disk is what counts: a list that cannot be written stops nothing.
+# regions where more was lost than was named (unnamed_loss 1), all of it where not all could be compared (2). The disk is
+# what counts: a list that cannot be written stops nothing.
 write_ranges() {
-  rm -f "$1"
   {
     [ ! -f "$work_dir/lost" ] || cat "$work_dir/lost"
     for bad_region in $bad_regions; do echo "region $bad_region"; done
   } | awk -v size="$block_bytes" -v disk="$disk_bytes" -v whole="$unnamed_loss" '
     function line(at, bytes) { if (at + bytes > disk) bytes = disk - at; if (bytes > 0) printf "%.0f %.0f\n", at, bytes }
+    BEGIN { print "# offset bytes, not as they were backed up"; if (whole == 2) { line(0, disk); exit } }
     $1 != "region" { if (!whole) { known[int($1 / 256)] = 1; line($1 * size, size) } next }
-    !($2 in known) { line($2 * 256 * size, 256 * size) }' >"$work_dir/ranges"
-  [ -s "$work_dir/ranges" ] || return 0
-  if { echo '# offset bytes, not as they were backed up' && cat "$work_dir/ranges"; } >"$1"; then
+    !($2 in known) { line($2 * 256 * size, 256 * size) }' 2>/dev/null >"$1" ||
+    { complain "Warning: cannot write $(show "$1")" && rm -f "$1" && return 0; }
+  if [ "$(wc -l <"$1" | tr -d ' ')" -gt 1 ]; then
     say "Not as they were backed up: the byte ranges in $(show "$1")"
   else
-    complain "Warning: cannot write $(show "$1")"
     rm -f "$1"
   fi
 }

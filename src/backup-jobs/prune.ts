@@ -154,6 +154,14 @@ export async function prune(
     throwIfAborted(signal);
     const ofRun = rows.get(stamp) ?? [];
     try {
+      const why = await whyNeeded(context, storage, stamp, ofRun, signal);
+      if (why !== null) {
+        onWarning(
+          `the FULLs of the run of ${stamp} on target ${targetNumber} stay, its DELTAs are gone: ${why}`,
+        );
+        need(stamp);
+      }
+      if (needed.has(stamp)) continue;
       for (const { folder, file } of rowsOf(stamp, 'full')) {
         await storage.remove(`${folder}/${file}`);
         context.jobs.forgetFull(targetNumber, folder, file);

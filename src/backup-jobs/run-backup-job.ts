@@ -85,6 +85,7 @@ export async function runBackupJob(
         startedAt: run.record.startedAt,
         mode: options.mode,
         process: ownIdentity(),
+        tasks: [],
       },
     });
     await reportBegin(context, run.record, told);
@@ -142,7 +143,7 @@ function settleKilled(
     mode,
     startedAt,
     endedAt,
-    vms: settleJobsOf(queue, runId),
+    vms: settleJobsOf(queue, state.running),
     removedRuns: 0,
     errors: [words],
     warnings: [],
@@ -191,7 +192,9 @@ class JobRun {
     const { hooks } = this.#job.config;
     try {
       await this.#hook('beforeRun', hooks.beforeRun, '');
-      await this.#backUp(await this.#tasks());
+      const tasks = await this.#tasks();
+      await this.#writeDown(tasks);
+      await this.#backUp(tasks);
     } catch (error) {
       const failure = fromErrno(error, `backup job ${this.record.job}`);
       this.#error(failure.message);
@@ -204,6 +207,19 @@ class JobRun {
         this.#error(error.message),
       );
     }
+  }
+
+  /** So that a run that is killed can be told whole. */
+  async #writeDown(tasks: readonly Task[]): Promise<void> {
+    const { places } = this.#context;
+    const state = readJobState(places, this.record.job);
+    if (state.running === null) return;
+    const planned = tasks.map(({ selected: { vm }, targetNumber }) => ({
+      vm: vm.name,
+      from: vm.from,
+      target: targetNumber ?? null,
+    }));
+    await writeJobState(places, this.record.job, { ...state, running: { ...state.running, tasks: planned } });
   }
 
   async #tasks(): Promise<Task[]> {
@@ -279,14 +295,22 @@ class JobRun {
     if (job === undefined) return;
     this.#going.set(job.id, task);
     this.#options.onLine(`job ${job.id}: ${task.selected.vm.name}`);
-    await this.#startWithoutDaemon(job.id);
+    await this.#startWithoutDaemon(job.id, task);
   }
 
-  /** A daemon may have gone since the job was queued. */
-  async #startWithoutDaemon(id: number): Promise<void> {
+  /** A daemon may have gone since the job was queued. One that cannot be started is the fault of that VM alone. */
+  async #startWithoutDaemon(id: number, task: Task): Promise<void> {
     if (this.#started.has(id) || this.#queue.isDaemonRunning()) return;
     this.#started.add(id);
-    await startNow(this.#queue, [id], this.#options.env);
+    try {
+      await startNow(this.#queue, [id], this.#options.env);
+    } catch (error) {
+      const failure = fromErrno(error, task.selected.vm.name);
+      if (failure.code === 'CANCELLED') throw failure;
+      this.#queue.db.cancelWaiting(id, this.#queue.now());
+      this.#going.delete(id);
+      this.#add(task, this.#queue.db.job(id) ?? null, failure);
+    }
   }
 
   /** Takes those that have ended; with an obstacle, what waits will not begin. */
@@ -294,7 +318,8 @@ class JobRun {
     this.#queue.settleInterrupted();
     for (const [id, task] of [...this.#going]) {
       const { db } = this.#queue;
-      if (db.job(id)?.state === 'waiting' && obstacle === null) await this.#startWithoutDaemon(id);
+      if (db.job(id)?.state === 'waiting' && obstacle === null) await this.#startWithoutDaemon(id, task);
+      if (!this.#going.has(id)) continue;
       // Nobody is to find it in the queue later and begin it.
       const isTakenOut = obstacle?.code === 'CANCELLED' && db.cancelWaiting(id, this.#queue.now());
       const job = db.job(id);

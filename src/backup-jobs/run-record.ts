@@ -56,11 +56,16 @@ const jobState = z.object({
       startedAt: z.string(),
       mode: z.enum(['full', 'delta']),
       process: processIdentity,
+      /** What the run is to back up, known once it has looked at its sources. */
+      tasks: z
+        .array(z.object({ vm: z.string(), from: z.string(), target: z.number().int().nullable() }))
+        .default([]),
     })
     .nullable()
     .default(null),
 });
 export type JobState = z.output<typeof jobState>;
+export type PlannedTask = NonNullable<JobState['running']>['tasks'][number];
 export type RunningJob = NonNullable<JobState['running']> & { process: ProcessIdentity };
 
 /** The list is set aside when it is larger than this. */

@@ -4,7 +4,7 @@ import type { BackupResult } from '../engine/backup.ts';
 import type { Job } from '../model/job.ts';
 import type { Queue } from '../queue/queue.ts';
 import { readRequest } from '../queue/request.ts';
-import type { VmResult } from './run-record.ts';
+import type { PlannedTask, VmResult } from './run-record.ts';
 
 export interface Failure {
   code: string;
@@ -54,9 +54,12 @@ export function backupResultOf(job: Job | null | undefined): BackupResult | null
  * VMs of a run whose process is gone: what its jobs came to. Those that wait are taken out of the queue, for nobody waits for them, and
  * the next run takes their VMs anew.
  */
-export function settleJobsOf(queue: Queue, runId: string): VmResult[] {
+export function settleJobsOf(
+  queue: Queue,
+  { runId, tasks }: { runId: string; tasks: readonly PlannedTask[] },
+): VmResult[] {
   queue.settleInterrupted();
-  return queue.db
+  const begun = queue.db
     .jobs({ kinds: ['backup'] })
     .filter((job) => runOf(job) === runId)
     .reverse()
@@ -70,6 +73,20 @@ export function settleJobsOf(queue: Queue, runId: string): VmResult[] {
         return vmResultOf(about, job, { code: 'LOCKED', message: 'its backup still runs' });
       return vmResultOf(about, job ?? null, failureOf(job));
     });
+  const left = [...begun];
+  const never = tasks.filter(({ vm, from, target }) => {
+    // The source of a job is told by its request, that of a task by the list: host or volume.
+    const at = left.findIndex(
+      (one) =>
+        one.vm === vm &&
+        (target === null || one.target === target) &&
+        (one.from === from || one.from.startsWith(from)),
+    );
+    if (at >= 0) left.splice(at, 1);
+    return at < 0;
+  });
+  const failure = { code: 'CANCELLED', message: 'the run was killed before it was begun' };
+  return [...begun, ...never.map((task) => vmResultOf(task, null, failure))];
 }
 
 function runOf(job: Job): string | undefined {

@@ -10,7 +10,7 @@ import type { OperationHooks } from './backup.ts';
 import type { EngineContext } from './context.ts';
 import { placeDescriptor, prepareDescriptor } from './descriptor-of-disk.ts';
 import { nameTaken } from './disk-names.ts';
-import { FROM_DELTA, FROM_ZERO } from './expected-disk.ts';
+import { expectedRegions, FROM_DELTA, FROM_ZERO } from './expected-disk.ts';
 import { isOpenFull } from './full-reader.ts';
 import { warnIncomplete } from './incomplete-archive.ts';
 import type { DiskMap } from './map-file.ts';
@@ -23,6 +23,7 @@ import { salvage } from './restore-salvage.ts';
 import { type ArchiveRef, openRestoreSource, type RestoreSource } from './restore-source.ts';
 import { restoreStream } from './restore-stream.ts';
 import { openScratch } from './scratch.ts';
+import { compareFlat } from './verify-disk.ts';
 
 export interface RestoreRequest {
   archive: ArchiveRef;
@@ -91,6 +92,39 @@ export async function restore(
   }
 }
 
+/** A disk of a name that nobody chose stays if it is what is to be restored (the same command was run before), else it is not touched. */
+async function keptAsItIs(
+  source: RestoreSource,
+  fullMap: DiskMap,
+  request: RestoreRequest,
+  { flatPath, descriptorPath }: { flatPath: string; descriptorPath: string | null },
+  hooks: OperationHooks,
+): Promise<RestoreResult> {
+  const startedMs = performance.now();
+  const geometry = geometryOf(source.diskBytes, fullMap.end.geometry.blockBytes);
+  const failures = await compareFlat(flatPath, geometry, expectedRegions(fullMap, source.maps), hooks);
+  if (failures.length > 0) throw nameTaken(flatPath, source.diskName);
+  return {
+    archive: placeText((source.delta ?? source.full).place),
+    full: placeText(source.full.place),
+    disk: request.name ?? source.diskName,
+    flatPath,
+    descriptorPath,
+    diskBytes: geometry.diskBytes,
+    totalBlocks: geometry.blockCount,
+    fromFull: 0,
+    fromDelta: 0,
+    zero: 0,
+    kept: geometry.blockCount,
+    writtenBytes: 0,
+    besideBytes: 0,
+    retried: 0,
+    seconds: (performance.now() - startedMs) / 1000,
+    unproved: false,
+    verified: true,
+  };
+}
+
 async function restoreProved(
   source: RestoreSource,
   fullMap: DiskMap,
@@ -112,7 +146,8 @@ async function restoreProved(
     },
     onWarning,
   );
-  if (request.isNameNew && inspected.existing) throw nameTaken(inspected.flatPath, source.diskName);
+  if (request.isNameNew && inspected.existing)
+    return await keptAsItIs(source, fullMap, request, inspected, hooks);
   const { goal, isInPlace } = await settleGoal(inspected, wayOf(request), onWarning);
   if (goal.existing === null && isRawImage(diskName) && !isRawImage(source.diskName)) {
     onWarning(`${diskName} becomes a raw image: --name ${diskName}.vmdk gives a flat with its descriptor`);

@@ -49,7 +49,8 @@ export async function verifyDisk(
   }
 }
 
-async function compareFlat(
+/** Blocks that differ, at most some 1,000. Throws DIGEST_MISMATCH (another size), NOT_FOUND, IO, CANCELLED. */
+export async function compareFlat(
   flatPath: string,
   geometry: Geometry,
   regions: ReturnType<typeof expectedRegions>,

@@ -2,7 +2,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { fromErrno } from '../errors.ts';
 import type { Job } from '../model/job.ts';
 import { ownIdentity } from './process-identity.ts';
 import type { Queue } from './queue.ts';
@@ -12,13 +11,11 @@ import { NOT_STARTED_STATUS } from './run-job.ts';
 export const MAIN_FILE = fileURLToPath(new URL('../main.js', import.meta.url));
 const LOG_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW;
 
-/** For what a process says: on a full volume that is lost, and the process is not. Throws IO. */
+/** For what a process says: where that cannot be written (a volume that is full, or read-only) it is lost, and the process is not. */
 export function openOutput(file: string, flags: string | number): number {
   try {
     return openSync(file, flags, 0o600);
-  } catch (error) {
-    const failure = fromErrno(error, `cannot write ${file}`);
-    if (failure.code !== 'NO_SPACE') throw failure;
+  } catch {
     return openSync('/dev/null', 'w');
   }
 }

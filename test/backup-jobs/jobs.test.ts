@@ -259,6 +259,7 @@ describe('A run that was killed', () => {
       startedAt: new Date().toISOString(),
       mode: 'delta',
       process: { pid: 1, startTicks: '-', bootId: 'of another start' },
+      tasks: ['web1', 'web2', 'db 1'].map((vm) => ({ vm, from: tale.path('vmfs'), target: 1 })),
     };
     writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), running }));
     const run = await tale.phd(['backup', '--job', 'killed']);
@@ -268,6 +269,13 @@ describe('A run that was killed', () => {
       vms: [
         { vm: 'web1', target: 1, code: null, disks: 2 },
         { vm: 'web2', target: 1, code: 'CANCELLED', job: waiting?.id },
+        {
+          vm: 'db 1',
+          target: 1,
+          code: 'CANCELLED',
+          job: null,
+          message: 'the run was killed before it was begun',
+        },
       ],
     });
     expect(queue.db.job(waiting?.id ?? 0)?.state).toBe('cancelled');

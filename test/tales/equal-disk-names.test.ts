@@ -35,6 +35,15 @@ describe('Two disks of one name', () => {
     expect(vmx).toContain('scsi0:1.fileName = "loc_01.vmdk"');
   });
 
+  it('stay as they are where the same command is run again', async () => {
+    const to = tale.newFolder();
+    for (const kept of [false, true]) {
+      const { disks } = await tale.restore(['--vm', 'loc', '--to', to, '--assume-off']);
+      expect(disks.map((disk) => disk.kept === disk.totalBlocks)).toEqual([false, kept]);
+    }
+    expect(fileDigest(`${to}/loc_01-flat.vmdk`)).toBe(digests[1]);
+  });
+
   it('go into the queue under these names', async () => {
     const to = tale.newFolder();
     const queued = await tale.phd(['restore', '--vm', 'loc', '--to', to, '--background', '--json']);
