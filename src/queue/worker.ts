@@ -22,7 +22,7 @@ export function openOutput(file: string, flags: string | number): number {
 
 /**
  * `phd job WORDS` in a session of its own: no terminal, no signal to anyone else's group reaches it; its output is the
- * log of job `id`. Throws IO if that cannot be written.
+ * log of job `id`.
  */
 export function spawnDetached(
   queue: Queue,
