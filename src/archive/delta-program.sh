@@ -1260,7 +1260,7 @@ prepare_target() {
     fi
     if [ "$overwrite" = 0 ]; then
       if [ "$autorun" = 1 ]; then
-        fail 1 "$(show "$flat") exists; the word overwrite allows to write over it."
+        fail 1 "$(show "$flat") exists, perhaps as another disk of that name: USE_RFULL_PATH names another file; the word overwrite allows to write over it."
         return
       fi
       confirm "$(show "$flat") EXISTS. Write over it?" || return 130
@@ -1551,6 +1551,37 @@ lose_block() {
   [ "$lost_blocks" != 11 ] || complain 'Lost: more blocks; the file NAME.damaged.ranges names all.'
 }
 
+# name_wrong_blocks: in regions that are wrong each block whose digest is known is compared: what unpacked may still be the
+# wrong member. Where not all digests are known regions are listed whole.
+name_wrong_blocks() {
+  [ "$unnamed_loss" = 0 ] && [ -n "$bad_regions" ] || return 0
+  : >"$work_dir/members"
+  if [ "$kept_blocks" -gt 0 ]; then
+    [ "$full_mode" = cut ] && list_full_members 2>/dev/null || { unnamed_loss=1 && return 0; }
+  fi
+  for bad_region in $bad_regions; do echo "region $bad_region"; done >"$work_dir/wanted"
+  { cat "$work_dir/wanted" && awk '{ print $1, $4 }' <"$work_dir/members" && awk '{ print $1, $2 }' <"$work_dir/blocks"; } |
+    awk '$1 == "region" { wanted[$2] = 1; next } int($1 / 256) in wanted { print }' >"$work_dir/piece"
+  zeros_of_block=$(dd if=/dev/zero bs="$block_bytes" count=1 2>/dev/null | digest)
+  zeros_at_end=$(dd if=/dev/zero bs="$last_bytes" count=1 2>/dev/null | digest)
+  while read -r saved_block saved_want <&5; do
+    if [ "$saved_want" = 0 ]; then
+      saved_want=$zeros_of_block
+      [ $((saved_block + 1)) -ne "$block_count" ] || saved_want=$zeros_at_end
+    fi
+    [ "$(read_block "$saved_block" | digest)" = "$saved_want" ] || echo "$saved_block" >>"$work_dir/lost"
+  done 5<"$work_dir/piece"
+}
+
+# read_block BLOCK: of the disk that is being written.
+read_block() {
+  if [ "$1" = 0 ] && [ -f "$work_dir/first" ]; then
+    cat "$work_dir/first"
+  else
+    dd if="$work" bs="$block_bytes" skip="$1" count=1 2>/dev/null
+  fi
+}
+
 # write_ranges FILE: bytes of the disk that are not as they were: lost blocks and wrong regions that hold none; whole
 # regions where more was lost than was named (unnamed_loss 1), all of it where not all could be compared (2). The disk is
 # what counts: a list that cannot be written stops nothing.
@@ -1561,7 +1592,7 @@ write_ranges() {
   } | awk -v size="$block_bytes" -v disk="$disk_bytes" -v whole="$unnamed_loss" '
     function line(at, bytes) { if (at + bytes > disk) bytes = disk - at; if (bytes > 0) printf "%.0f %.0f\n", at, bytes }
     BEGIN { print "# offset bytes, not as they were backed up"; if (whole == 2) { line(0, disk); exit } }
-    $1 != "region" { if (!whole) { known[int($1 / 256)] = 1; line($1 * size, size) } next }
+    $1 != "region" { if (!whole && !named[$1]++) { known[int($1 / 256)] = 1; line($1 * size, size) } next }
     !($2 in known) { line($2 * 256 * size, 256 * size) }' 2>/dev/null >"$1" ||
     { complain "Warning: cannot write $(show "$1")" && rm -f "$1" && return 0; }
   if [ "$(wc -l <"$1" | tr -d ' ')" -gt 1 ]; then
@@ -1660,6 +1691,7 @@ restore_disk() {
   restore_now
   restore_status=$?
   rm -f "$work_dir/first"
+  [ "$restore_status$ignore" != 30 ] || complain 'Another copy of the archives may be whole; the word ignore saves what these still hold.'
   [ "$restore_status" = 0 ] || give_up
   [ "$noabort" = 0 ] || trap 'interrupted' INT
   return "$restore_status"
@@ -1677,6 +1709,7 @@ restore_now() {
   if ! prove_disk "$work"; then
     [ "$ignore" = 1 ] || { fail 3 'the restored disk does not match its checksums; it is not kept.'; return; }
     verdict=damaged
+    name_wrong_blocks
   fi
   [ "$errors_ignored" = 0 ] || verdict=damaged
   finish_disk "$verdict" || return

@@ -97,7 +97,7 @@ async function jobFindings({ config, places, clock }: EngineContext): Promise<Fi
       if (last === undefined) return { level: enabled ? 'warning' : 'ok', about, text: 'was never run' };
       const failed = last.vms.filter(({ result }) => result === 'failed').length + last.errors.length;
       const age = formatAge(clock.now().getTime() - Date.parse(last.endedAt));
-      const text = `${age} ago: ${last.isKilled ? 'killed' : `${formatCount(last.vms.length, 'VM')}, ${formatCount(failed, 'error')}`}`;
+      const text = `${age} ago: ${last.isKilled ? 'killed' : `${formatCount(last.vms.length, 'backup')}, ${formatCount(failed, 'error')}`}`;
       return { level: failed > 0 || last.isKilled ? 'critical' : 'ok', about, text };
     }),
   ];

@@ -22,6 +22,9 @@ const vmResult = z.object({
   diskBytes: z.number(),
   archiveBytes: z.number(),
   seconds: z.number(),
+  /** Of its job, UTC; null: none was begun, or the record is older than that. */
+  startedAt: z.string().nullable().default(null),
+  endedAt: z.string().nullable().default(null),
 });
 export type VmResult = z.output<typeof vmResult>;
 

@@ -29,6 +29,8 @@ export function vmResultOf(
     diskBytes: backup?.disks.reduce((sum, disk) => sum + disk.diskBytes, 0) ?? 0,
     archiveBytes: backup?.disks.reduce((sum, disk) => sum + disk.archiveBytes, 0) ?? 0,
     seconds: secondsOf(job),
+    startedAt: job?.startedAt ?? null,
+    endedAt: job?.endedAt ?? null,
   };
 }
 

@@ -49,9 +49,8 @@ export async function preparePlaces(places: Places): Promise<void> {
     try {
       await makeFolder(folder);
     } catch (error) {
-      const failure = fromErrno(error, `cannot make folder ${folder}`);
-      // Without room for a log the work goes on, and says so when the first line cannot be written.
-      if (folder !== places.logDir || failure.code !== 'NO_SPACE') throw failure;
+      // Without a place for a log the work goes on, and says so when the first line cannot be written.
+      if (folder !== places.logDir) throw fromErrno(error, `cannot make folder ${folder}`);
     }
   }
   await Promise.all([closeToOthers(places.stateDir), closeToOthers(places.logDir)]);
@@ -78,5 +77,11 @@ async function closeToOthers(folder: string): Promise<void> {
       `folder ${folder} is open to others and not ours: run chmod 700 on it`,
     );
   }
-  await chmod(folder, 0o700);
+  try {
+    await chmod(folder, 0o700);
+  } catch (error) {
+    // On a volume that is read-only nothing of ours becomes readable either: what must be written there says so itself.
+    if ((error as NodeJS.ErrnoException).code !== 'EROFS')
+      throw fromErrno(error, `cannot close folder ${folder} to others: run chmod 700 on it`);
+  }
 }

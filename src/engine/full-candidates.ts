@@ -12,7 +12,7 @@ import type { EngineContext } from './context.ts';
 import { headerOf } from './delta-header.ts';
 import { loadMaps, type OpenDelta, openDelta } from './delta-reader.ts';
 import { isOpenFull, type OpenFull, openFull, type StreamFull } from './full-reader.ts';
-import { passphrasesToRead } from './passphrase-order.ts';
+import { passphrasesForReading } from './passphrase-order.ts';
 import { copiesOnTargets, findArchive, fullCandidates, type Opening } from './restore-source.ts';
 import { deltaFileName } from './run-place.ts';
 import { openScratch } from './scratch.ts';
@@ -90,8 +90,9 @@ export async function checkArchive(
   const scratch = await openScratch(ctx.places.stateDir);
   try {
     const hooks = { onWarning: (text: string) => warnings.push(text), ...(signal && { signal }) };
-    const opening = { ctx, passphrases: passphrasesToRead(await ctx.passphrases()), scratch, hooks };
     const { place, name } = await findArchive(ref, signal);
+    const passphrases = await passphrasesForReading(ctx, name.encrypted, hooks.onWarning);
+    const opening = { ctx, passphrases, scratch, hooks };
     if (name.generation === 2) {
       throw new PhdError(
         'FORMAT_UNSUPPORTED',

@@ -141,7 +141,10 @@ function checkPlaces(end: EndRecord, headBytes: number, pagesEnd: number): void 
 }
 
 function cut(): PhdError {
-  return new PhdError('ARCHIVE_DAMAGED', 'the FULL has no end: it is arriving or cut');
+  return new PhdError(
+    'ARCHIVE_DAMAGED',
+    'the FULL has no end: it is arriving or cut (what it holds is saved by hand: sh DELTA autorun restore ignore)',
+  );
 }
 
 /** Data of the page members between two offsets. */

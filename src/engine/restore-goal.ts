@@ -29,6 +29,8 @@ export interface GoalRequest {
   diskBytes: number;
   inPlace: boolean;
   assumeOff: boolean;
+  /** Written beside a disk that is there, which stays. */
+  isBeside?: boolean;
 }
 
 export interface OpenGoal {
@@ -104,7 +106,7 @@ async function requireOff(
       `${first.path} is in use (${first.how}, ${first.by}): ${what}`,
     );
   }
-  if (!there || unknown.length === 0) return;
+  if (!there || request.isBeside || unknown.length === 0) return;
   if (request.assumeOff) {
     for (const line of unknown) onWarning(`taken as off: ${line}`);
     return;

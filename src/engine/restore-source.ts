@@ -13,7 +13,7 @@ import type { EngineContext } from './context.ts';
 import { type DeltaMaps, loadMaps, type OpenDelta, openDelta, readMapPart } from './delta-reader.ts';
 import { isOpenFull, type OpenFull, openFull, type StreamFull } from './full-reader.ts';
 import { type DiskMap, saveMap } from './map-file.ts';
-import { passphrasesToRead } from './passphrase-order.ts';
+import { passphrasesForReading } from './passphrase-order.ts';
 import { deltaFileName } from './run-place.ts';
 import { claimReading, type Scratch } from './scratch.ts';
 
@@ -68,8 +68,8 @@ export async function openRestoreSource(
   hooks: OperationHooks,
   chosenFull?: ArchiveRef,
 ): Promise<RestoreSource> {
-  const passphrases = passphrasesToRead(await ctx.passphrases());
   const named = await findArchive(ref, hooks.signal);
+  const passphrases = await passphrasesForReading(ctx, named.name.encrypted, hooks.onWarning);
   if (named.name.generation === 2) {
     throw new PhdError(
       'FORMAT_UNSUPPORTED',

@@ -11,7 +11,7 @@ import type { OperationHooks } from './backup.ts';
 import type { EngineContext } from './context.ts';
 import { openDelta } from './delta-reader.ts';
 import { distinctDiskNames } from './disk-names.ts';
-import { passphrasesToRead } from './passphrase-order.ts';
+import { passphrasesForReading } from './passphrase-order.ts';
 import { type ArchiveRef, findArchive } from './restore-source.ts';
 import { deltaFileName } from './run-place.ts';
 import { type ArchiveFile, readArchiveFiles } from './vm-files.ts';
@@ -82,7 +82,7 @@ export async function readVmFiles(
   hooks: OperationHooks = {},
 ): Promise<ArchiveFile[]> {
   const { place, name } = await findArchive(archive, hooks.signal);
-  const passphrases = passphrasesToRead(await ctx.passphrases());
+  const passphrases = await passphrasesForReading(ctx, name.encrypted, hooks.onWarning);
   let deltaPlace = place;
   if (name.kind === 'full') {
     const file = deltaFileName({ ...name, codec: name.codec ?? 'gzip', fullStamp: name.stamp });

@@ -143,6 +143,7 @@ async function restoreProved(
       diskBytes: geometry.diskBytes,
       inPlace: request.inPlace === true,
       assumeOff: request.assumeOff ?? false,
+      isBeside: request.salvage ?? false,
     },
     onWarning,
   );

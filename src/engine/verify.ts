@@ -3,7 +3,7 @@ import { fromErrno } from '../errors.ts';
 import { type ArchivePlace, placeText } from './archive-place.ts';
 import type { OperationHooks } from './backup.ts';
 import type { EngineContext } from './context.ts';
-import { passphrasesToRead } from './passphrase-order.ts';
+import { passphrasesForReading } from './passphrase-order.ts';
 import { type ArchiveRef, findArchive } from './restore-source.ts';
 import { openScratch } from './scratch.ts';
 import { verifyDelta } from './verify-delta.ts';
@@ -23,7 +23,7 @@ export async function verifyArchive(
   const startedMs = performance.now();
   const scratch = await openScratch(ctx.places.stateDir);
   try {
-    const passphrases = passphrasesToRead(await ctx.passphrases());
+    const passphrases = await passphrasesForReading(ctx, name.encrypted, hooks.onWarning);
     const verifying: Verifying = { ctx, place, name, passphrases, scratch, hooks };
     const blocks = name.kind === 'full' ? await verifyFull(verifying) : await verifyDelta(verifying);
     keep(ctx, place, 'good', '');

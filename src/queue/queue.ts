@@ -36,10 +36,8 @@ export class Queue {
     this.clock = clock;
     try {
       makeFolderSync(this.#logFolder);
-    } catch (error) {
-      const failure = fromErrno(error, `cannot make folder ${this.#logFolder}`);
-      // Jobs go on without their logs.
-      if (failure.code !== 'NO_SPACE') throw failure;
+    } catch {
+      // Jobs go on without their logs: what would write or read one says so.
     }
     this.db = new QueueDb(path.join(places.stateDir, 'jobs.db'));
     this.#inode = inodeOf(this.db.file);

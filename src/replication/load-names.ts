@@ -27,9 +27,12 @@ export async function loadNames(context: EngineContext): Promise<LoadedNames> {
   // Archives of generation 2 cannot be restored, and have no UUID.
   const series = index.series({ kind: 'delta' }).filter(({ uuid }) => uuid !== '');
   const names = namesOf(series);
+  const twins = uuidsByName(series);
   for (const one of series) {
     const { vm, uuid, scsiId, disk } = one;
-    const goal = path.posix.normalize(path.join(volume, encodeName(vm), encodeName(names.get(one) ?? disk)));
+    const goal = path.posix.normalize(
+      path.join(volume, folderOf(one, twins), encodeName(names.get(one) ?? disk)),
+    );
     const line = printRestoreLine({ vm, uuid, scsiId, disk, goal, days: null });
     if (line === undefined) loaded.unfit.push(`${vm} ${scsiId}-${disk}`);
     else if (known.has(keyOf({ vm, uuid, scsiId, disk }))) loaded.knownCount++;
@@ -42,12 +45,24 @@ export async function loadNames(context: EngineContext): Promise<LoadedNames> {
 
 type Series = ReturnType<EngineContext['index']['series']>[number];
 
+function uuidsByName(series: readonly Series[]): Map<string, Set<string>> {
+  const uuids = new Map<string, Set<string>>();
+  for (const { vm, uuid } of series) uuids.set(vm, (uuids.get(vm) ?? new Set()).add(uuid));
+  return uuids;
+}
+
+/** VMs of one name have folders of their own, and none that of the name: one of them may live there. */
+function folderOf({ vm, uuid }: Series, twins: ReadonlyMap<string, ReadonlySet<string>>): string {
+  const isAlone = (twins.get(vm)?.size ?? 1) === 1;
+  return isAlone ? encodeName(vm) : encodeName(`${vm} (${uuid})`);
+}
+
 /** Disks of a VM go into one folder, and may bear one name. */
 function namesOf(series: readonly Series[]): Map<Series, string> {
   const byVm = new Map<string, Series[]>();
   for (const one of series) {
-    const ofVm = byVm.get(one.vm);
-    if (ofVm === undefined) byVm.set(one.vm, [one]);
+    const ofVm = byVm.get(one.uuid);
+    if (ofVm === undefined) byVm.set(one.uuid, [one]);
     else ofVm.push(one);
   }
   const named = new Map<Series, string>();

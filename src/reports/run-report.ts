@@ -13,6 +13,9 @@ export interface VmReport {
   diskBytes: number;
   archiveBytes: number;
   seconds: number;
+  /** UTC, ISO 8601; null: it was not begun. */
+  startedAt: string | null;
+  endedAt: string | null;
 }
 
 export interface RunReport {

@@ -24,7 +24,7 @@ export async function logEnd(file: string, host: string, report: RunReport): Pro
   const { job, endedAt, vms, errors, isKilled } = report;
   const { good, warnings, errors: wrong } = totalsOf(report);
   await append(file, [
-    ...vms.map((vm) => lineOf(endedAt, 'vm-backup', host, 'end', vmText(vm))),
+    ...vms.flatMap((vm) => vmLines(vm, host, endedAt)),
     ...errors.map((text) => lineOf(endedAt, 'backup-job', host, 'end', `ERROR ${text}`)),
     lineOf(
       endedAt,
@@ -34,6 +34,14 @@ export async function logEnd(file: string, host: string, report: RunReport): Pro
       `${job} ${isKilled ? 'KILLED ' : ''}S:${good} W:${warnings} E:${wrong}`,
     ),
   ]);
+}
+
+/** With the times of the VM itself; they are written when the run ends. */
+function vmLines(vm: VmReport, host: string, runEndedAt: string): string[] {
+  const end = lineOf(vm.endedAt ?? runEndedAt, 'vm-backup', host, 'end', vmText(vm));
+  if (vm.startedAt === null) return [end];
+  const words = vm.target === null ? vm.vm : `${vm.vm} to target ${vm.target}`;
+  return [lineOf(vm.startedAt, 'vm-backup', host, 'begin', words), end];
 }
 
 function vmText({ vm, target, result, message, disks, archiveBytes, seconds }: VmReport): string {

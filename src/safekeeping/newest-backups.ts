@@ -11,6 +11,7 @@ export interface RunOfVm {
   disks: number;
   /** Of its DELTAs and the FULLs that they need. */
   storedBytes: number;
+  isEncrypted: boolean;
   /** The oldest date of its archives, UTC; null: not all are verified good. */
   verifiedAt: string | null;
 }
@@ -73,6 +74,7 @@ function runOf(deltas: readonly ListedRow[], fulls: ReadonlyMap<string, ListedRo
       folder: first.folder,
       disks: deltas.length,
       storedBytes: all.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+      isEncrypted: all.some(({ encrypted }) => encrypted),
       verifiedAt: dates.includes(null) ? null : ((dates as string[]).sort()[0] ?? null),
     },
   ];

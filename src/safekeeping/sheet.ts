@@ -15,6 +15,7 @@ const COLUMNS = 80;
 export async function printSheet(context: EngineContext): Promise<string[]> {
   const { config, clock, hostName } = context;
   const now = clock.now();
+  const backups = newestBackups(context);
   const targets: string[] = [];
   for (const target of config.targets) targets.push(...(await targetLines(target)));
   const lines = [
@@ -25,10 +26,10 @@ export async function printSheet(context: EngineContext): Promise<string[]> {
     ...(targets.length === 0 ? ['  none'] : targets),
     '',
     'PASSPHRASES (write the words elsewhere)',
-    ...(await passphraseLines(context)),
+    ...(await passphraseLines(context, backups)),
     '',
     'VMS, by their newest backup that was proved whole',
-    ...vmLines(newestBackups(context)),
+    ...vmLines(backups),
     '',
     ...BY_HAND,
   ];
@@ -57,14 +58,20 @@ async function hostKeys({ host, port, knownHostsFile }: TargetConfig): Promise<s
   return known.filter(({ isRevoked }) => !isRevoked).map(({ type, key }) => `${type} ${fingerprintOf(key)}`);
 }
 
-async function passphraseLines({ config }: EngineContext): Promise<string[]> {
+async function passphraseLines({ config }: EngineContext, backups: readonly VmBackup[]): Promise<string[]> {
   const { system, master, former } = config.encryption;
   const lines: string[] = [];
   if (system !== null) lines.push(`  system   ${await sinceText(system)}`);
   if (master !== null) lines.push(`  master   ${await sinceText(master)}`);
   for (const [at, source] of former.entries())
     lines.push(`  former ${at + 1} for older archives; ${await sinceText(source)}`);
-  if (lines.length === 0) return ['  none is configured: archives are readable by anyone who has them'];
+  const isAnyEncrypted = backups.some(({ newest, proved }) => newest.isEncrypted || proved?.isEncrypted);
+  if (lines.length === 0)
+    return [
+      isAnyEncrypted
+        ? '  NONE IS CONFIGURED HERE, and there are encrypted archives: see below'
+        : '  none is configured: archives are readable by anyone who has them',
+    ];
   if (!config.backup.encrypt) lines.push('  backups are not encrypted unless asked for (backup.encrypt)');
   return lines;
 }
@@ -85,7 +92,7 @@ function vmLines(backups: readonly VmBackup[]): string[] {
     const shown = proved ?? newest;
     const state = proved === null ? 'NOT PROVED' : `proved ${proved.verifiedAt?.slice(0, 10)}`;
     const lines = [
-      `  ${vm}: ${shown.stamp.replace('T', ' ')}, ${state}, ${shown.disks} ${shown.disks === 1 ? 'disk' : 'disks'}, ${formatBytes(shown.storedBytes)} stored`,
+      `  ${vm}: ${shown.stamp.replace('T', ' ')}, ${state}, ${shown.disks} ${shown.disks === 1 ? 'disk' : 'disks'}, ${formatBytes(shown.storedBytes)} stored${shown.isEncrypted ? ', encrypted' : ''}`,
       `      target ${shown.targetNumber}, ${shown.folder}`,
     ];
     if (proved !== null && newest.stamp !== proved.stamp)

@@ -272,6 +272,21 @@ describe('An ESX host', () => {
     modern.forgetVm(12);
   });
 
+  it('one that somebody removes while its disks are cloned: that is no backup either', async () => {
+    modern.addVm({ id: 13, name: 'torn', disks: [{ name: 'torn.vmdk', content: web }] });
+    modern.command('vim-cmd', 'vmsvc/snapshot.create', '13', 'before the update', 'by hand', '0', '0');
+    modern.setFault('snapshot-gone', '13');
+    await expect(backUp('modern', 'torn')).rejects.toMatchObject({
+      code: 'SOURCE_CHANGED',
+      message: expect.stringContaining('was removed while its disks were read'),
+    });
+    modern.clearFaults();
+    expect(tale.filesOn('one').filter((file) => /torn|\.part/.test(file))).toEqual([]);
+    expect(modern.snapshots(13)).toEqual(['before the update']);
+    expect(readdirSync(modern.store('torn')).filter((name) => name.includes('clone'))).toEqual([]);
+    modern.forgetVm(13);
+  });
+
   it('the live snapshot of another home on this machine stays, though both trust the same file of host keys', async () => {
     const host = await context.host('modern');
     const frozen = await host.freeze(only((await host.listVms()).filter(({ id }) => id === '3')), {

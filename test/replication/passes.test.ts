@@ -21,7 +21,7 @@ import { Queue } from '../../src/queue/queue.ts';
 import { submitterOf } from '../../src/queue/submitter.ts';
 import { readPassState } from '../../src/replication/pass-state.ts';
 import { isPassDue } from '../../src/replication/status.ts';
-import { changeImage, type TestVm } from '../support/disk-images.ts';
+import { changeImage, makeVmFolder, type TestVm } from '../support/disk-images.ts';
 import {
   fileDigest,
   flipByte,
@@ -361,6 +361,29 @@ describe('phd replicate load', () => {
     expect(readFileSync(tale.path('vmdks.auto'), 'utf8')).toBe(text);
     writeFileSync(tale.path('vmdks.auto'), text.replace('#RESTORE:CRM', 'RESTORE:CRM'));
     expect(ends(await pass())).toEqual([goal('CRM', 'CRM.vmdk')]);
+    tale.configure({});
+  });
+
+  it('gives VMs of one name folders of their own: a pass restores each, and neither over the other', async () => {
+    const twins: TestVm[] = [];
+    for (const at of [0, 1]) {
+      const vm = await makeVmFolder(tale.path('vmfs', `store${at}`), {
+        vmName: 'Twin',
+        disks: [{ name: 'Twin.vmdk', sizeBytes: (2 + at) * BLOCK }],
+        seed: `twin ${at}`,
+      });
+      await tale.backup(vm.folder);
+      twins.push(vm);
+    }
+    rmSync(tale.path('vmdks.auto'), { force: true });
+    tale.configure({ config: 'replication: { defaultVolume: vmfs/standby }\n' });
+    await replicate('load');
+    const lines = readFileSync(tale.path('vmdks.auto'), 'utf8').split('\n');
+    write(...lines.filter((line) => line.startsWith('#RESTORE:Twin')).map((line) => line.slice(1)));
+    const run = await pass();
+    expect([run.status, decisions(run)]).toEqual([0, ['restore', 'restore']]);
+    const made = ends(run).map((where) => fileDigest(String(where).replace('.vmdk', '-flat.vmdk')));
+    expect(made.sort()).toEqual(twins.map(original).sort());
     tale.configure({});
   });
 });

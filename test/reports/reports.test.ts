@@ -34,6 +34,8 @@ const vm = (name: string, result: 'done' | 'warnings' | 'failed', message: strin
   diskBytes: 1024,
   archiveBytes: 512,
   seconds: 2,
+  startedAt: null,
+  endedAt: null,
 });
 
 describe('The words of a report', () => {
@@ -103,11 +105,12 @@ describe('A run of a backup job', () => {
     expect(letter.content).toContain('run.json');
     expect(asked).toEqual(['POST /secret-uuid/start', 'POST /secret-uuid']);
     const log = readFileSync(tale.path('log', 'status.log'), 'utf8').trim().split('\n');
-    expect(log).toHaveLength(4);
+    expect(log).toHaveLength(6);
     for (const line of log)
       expect(line).toMatch(/^\d{4}\/\d\d\/\d\d \d\d:\d\d:\d\d,(backup-job|vm-backup),[^,]+,(begin|end),/);
     expect(log[0]).toMatch(/,begin,nightly \(delta\)$/);
-    expect(log[3]).toMatch(/,end,nightly S:\d W:\d E:0$/);
+    expect(log[1]).toMatch(/,vm-backup,[^,]+,begin,(web|db) to target 1$/);
+    expect(log[5]).toMatch(/,end,nightly S:\d W:\d E:0$/);
     expect(run.stdout + run.stderr).not.toMatch(/secret-uuid|mail "word"/);
   });
 

@@ -70,6 +70,20 @@ describe('An encrypted pair', () => {
     expect(namesIn(to)).toEqual([]);
   });
 
+  it('a passphrase file that is lost keeps nobody from archives that are plain', async () => {
+    const plain = await tale.makeVm('Open', [{ name: 'Open.vmdk', sizeBytes: MIB }]);
+    const { archive } = only((await tale.backup(plain.folder, ['--plain'])).disks);
+    tale.configure({ config: 'encryption: { systemPassphraseFile: lost }\n' });
+    const to = tale.newFolder();
+    const run = await tale.phd(['restore', archive, '--to', to]);
+    expect(run.status, run.stderr).toBe(0);
+    expect(run.stderr).toMatch(/lost.*archives that are encrypted cannot be opened/);
+    expect(fileDigest(path.join(to, 'Open-flat.vmdk'))).toBe(fileDigest(plain.disks[0]?.flatPath ?? ''));
+    const sealed = await tale.phd(['restore', delta.archive, '--to', tale.newFolder()]);
+    expect(sealed.status).not.toBe(0);
+    expect(sealed.stderr).toContain('lost');
+  });
+
   it('is not made without a system passphrase', async () => {
     tale.configure({});
     const run = await tale.phd(['backup', vm.folder, '--encrypt']);

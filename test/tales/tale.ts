@@ -54,7 +54,8 @@ export function runProgram(file: string, words: string[], options: RunOptions = 
   const texts: [Buffer[], Buffer[]] = [[], []];
   child.stdout.on('data', (chunk: Buffer) => texts[0].push(chunk));
   child.stderr.on('data', (chunk: Buffer) => texts[1].push(chunk));
-  child.stdin.on('error', () => undefined);
+  // What ends a program by force may reset its pipes, too.
+  for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.on('error', () => undefined);
   child.stdin.end(options.input ?? '');
   options.onStart?.(child);
   return new Promise((resolve, reject) => {
@@ -159,8 +160,7 @@ export class Tale {
     return this.path(target, archive.slice(archive.indexOf(':') + 1));
   }
 
-  /** Every file on a local target, relative to it. */
-  /** Files of a local target, without the copies of the configuration. */
+  /** Every file on a local target, relative to it, without the copies of the configuration. */
   filesOn(target: string): string[] {
     return (readdirSync(this.path(target), { recursive: true, withFileTypes: true }) ?? [])
       .filter((entry) => entry.isFile())

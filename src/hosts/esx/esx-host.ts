@@ -135,6 +135,8 @@ class Freeze {
         cloneFolder: this.#cloneFolder,
         signal,
       });
+      // Clones are done with from here on, if they are of one moment.
+      if (found.disks.some((disk) => this.#isClone(disk))) await this.#confirm(signal);
       if (way === 'python3') this.#helper = await LastingHelper.start(shell);
       return { source: this.#source(before.vmx, files, found, notices, way), release: () => this.release() };
     } catch (error) {
@@ -292,8 +294,7 @@ class Freeze {
         ...disk,
         reader: new EsxReader(shell, disk.flatPath, disk.sizeBytes, way, {
           helper: this.#helper,
-          // A clone is done with, whatever becomes of the snapshot.
-          ...(!disk.flatPath.startsWith(`${this.#cloneFolder}/`) && {
+          ...(!this.#isClone(disk) && {
             confirm: (signal?: AbortSignal) => this.#confirm(signal),
           }),
         }),
@@ -301,6 +302,10 @@ class Freeze {
       refused,
       notices: [...more, ...notices],
     };
+  }
+
+  #isClone({ flatPath }: { flatPath: string }): boolean {
+    return flatPath.startsWith(`${this.#cloneFolder}/`);
   }
 
   /** Only what this program names so, in the VM's own folder. */
