@@ -163,12 +163,13 @@ describe('jobs that a person waits for', () => {
     await until(() => queue.job(ids[0]).exitStatus === 0);
   });
 
-  it('whose log cannot be written are refused with the reason', async () => {
+  it('whose log cannot be written are run all the same', async () => {
     const [id] = submit(tale.newFolder()) as [number];
     rmSync(queue.logFileOf(id), { force: true });
     mkdirSync(queue.logFileOf(id));
     try {
-      await expect(startNow(queue, [id], tale.home.env)).rejects.toThrow(/cannot write .*\.log/);
+      await startNow(queue, [id], tale.home.env);
+      await until(() => queue.job(id).exitStatus === 0);
     } finally {
       rmSync(queue.logFileOf(id), { recursive: true });
     }
