@@ -1639,12 +1639,19 @@ give_up() {
 }
 
 # finish_disk VERDICT: the proved disk gets its first block or its name. With errors ignored it gets the name
-# NAME.damaged instead; a device stays without its first block.
+# NAME.damaged (or NAME.damaged-2 and on) instead; a device stays without its first block.
 finish_disk() {
-  [ "$1" = good ] || write_ranges "$flat.damaged.ranges"
+  if [ "$1" != good ]; then
+    # What an earlier run saved stays.
+    damaged=$flat.damaged damaged_number=2
+    while [ -e "$damaged" ] || [ -e "$damaged.ranges" ]; do
+      damaged=$flat.damaged-$damaged_number damaged_number=$((damaged_number + 1))
+    done
+    write_ranges "$damaged.ranges"
+  fi
   if [ "$owns_work" = 1 ]; then
     final=$flat
-    [ "$1" = good ] || final=$flat.damaged
+    [ "$1" = good ] || final=$damaged
     if [ -e "$final" ] && [ "$1$replaces" = good0 ]; then fail 1 "$(show "$final") came into being meanwhile; the disk stays as $(show "$work")"; owns_work=0; return; fi
     mv -f "$work" "$final" || return 1
     rm -f "$work.pid"

@@ -16,6 +16,8 @@ import type { ArchiveName, Codec } from '../model/archive.ts';
 import { type ByteSource, readRange } from '../model/byte-source.ts';
 import { type ArchivePlace, placeText, storedBytes } from './archive-place.ts';
 
+const PADDING_BYTES = 262_144;
+
 /** A FULL with a map of its own: gzip or zstd of this program. */
 export interface OpenFull {
   place: ArchivePlace;
@@ -63,6 +65,36 @@ export async function openFull(
       ? new PhdError(error.code, `${what}: ${error.message}`, { cause: error })
       : error;
   }
+}
+
+/**
+ * For salvage alone: a FULL that lost its end, by the end record and the pages that its empty DELTA carries. Its head is
+ * proved against them; what is missing reads as zeros, which no digest agrees with. Throws ARCHIVE_DAMAGED, TARGET_*.
+ */
+export async function openCutFull(
+  place: ArchivePlace,
+  codec: OpenFull['codec'],
+  end: EndRecord,
+  pages: OpenFull['pages'],
+  signal?: AbortSignal,
+): Promise<OpenFull> {
+  const stored = storedBytes(place, signal);
+  const start = await readRange(stored, 0, Math.min(stored.sizeBytes, end.dataOffset));
+  const head = codec === 'gzip' ? await readGzipHead(stored) : readSkippableFrame(start, 'H')?.data;
+  if (!head) throw new PhdError('ARCHIVE_DAMAGED', 'the head of the FULL is cut');
+  return { place, codec, head: provedHead(Buffer.from(head), end), end, plain: paddedSource(stored), pages };
+}
+
+function paddedSource(stored: ByteSource): ByteSource {
+  return {
+    sizeBytes: Number.MAX_SAFE_INTEGER,
+    read: async function* (offsetBytes, lengthBytes) {
+      const there = Math.max(0, Math.min(lengthBytes, stored.sizeBytes - offsetBytes));
+      if (there > 0) yield* stored.read(offsetBytes, there);
+      for (let left = lengthBytes - there; left > 0; left -= PADDING_BYTES)
+        yield Buffer.alloc(Math.min(left, PADDING_BYTES));
+    },
+  };
 }
 
 /** Data of the head member; undefined if the file is a gzip file of another program. Throws if it is none at all. */
@@ -143,7 +175,7 @@ function checkPlaces(end: EndRecord, headBytes: number, pagesEnd: number): void 
 function cut(): PhdError {
   return new PhdError(
     'ARCHIVE_DAMAGED',
-    'the FULL has no end: it is arriving or cut (what it holds is saved by hand: sh DELTA autorun restore ignore)',
+    'the FULL has no end: it is arriving or cut (--salvage, or sh DELTA autorun restore ignore, saves what it holds)',
   );
 }
 

@@ -50,7 +50,7 @@ async function roomOfDisk(
 ): Promise<NeededRoom> {
   const scratch = await openScratch(ctx.places.stateDir);
   try {
-    const source = await openRestoreSource(ctx, archive, scratch, { signal }, full);
+    const source = await openRestoreSource(ctx, archive, scratch, { signal }, { chosenFull: full });
     const diskBytes = Math.max(0, source.diskBytes);
     if (source.fullMap === null) return { dataBytes: 0, diskBytes };
     const geometry = geometryOf(diskBytes, source.fullMap.end.geometry.blockBytes);

@@ -2,7 +2,7 @@
 import fs from 'node:fs/promises';
 import { blockSizeBytes } from '../archive/geometry.ts';
 import { zeroBlocks } from '../blocks/check-disk.ts';
-import { PhdError } from '../errors.ts';
+import { fromErrno, PhdError } from '../errors.ts';
 import { formatCount } from './display-text.ts';
 import { type Filled, syncWork, type Work } from './restore-fill.ts';
 
@@ -11,7 +11,7 @@ export async function salvage(work: Work, filled: Filled): Promise<never> {
   const { open, geometry } = work;
   await zeroBlocks(work.pool, work.disk, filled.bad.keys(), work.hooks.signal);
   await syncWork(open);
-  const damagedPath = `${open.goal.flatPath}.damaged`;
+  const damagedPath = await freePath(`${open.goal.flatPath}.damaged`);
   const ranges = [...filled.bad.keys()]
     .sort((a, b) => a - b)
     .map((block) => `${block * geometry.blockBytes} ${blockSizeBytes(geometry, block)}\n`);
@@ -23,4 +23,23 @@ export async function salvage(work: Work, filled: Filled): Promise<never> {
     'DIGEST_MISMATCH',
     `${formatCount(filled.bad.size, 'block')} good in no copy: what could be had is ${damagedPath}, the byte ranges filled with zeros are in ${damagedPath}.ranges`,
   );
+}
+
+/** What an earlier salvage left stays: `PATH-2` and on are the next names. */
+async function freePath(wanted: string): Promise<string> {
+  for (let number = 1; ; number++) {
+    const file = number === 1 ? wanted : `${wanted}-${number}`;
+    const taken = await Promise.all([file, `${file}.ranges`].map(isThere));
+    if (!taken.includes(true)) return file;
+  }
+}
+
+async function isThere(file: string): Promise<boolean> {
+  try {
+    await fs.lstat(file);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw fromErrno(error, file);
+  }
 }

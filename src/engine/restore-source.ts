@@ -2,7 +2,7 @@
 import type { EndRecord } from '../archive/map.ts';
 import { decodeEndRecord } from '../archive/map.ts';
 import { listedName, parseArchiveName } from '../archive/names.ts';
-import { PhdError } from '../errors.ts';
+import { fromErrno, PhdError } from '../errors.ts';
 import type { ArchiveName } from '../model/archive.ts';
 import type { ByteSource } from '../model/byte-source.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -11,7 +11,7 @@ import { type ArchivePlace, placePath, placeText } from './archive-place.ts';
 import type { OperationHooks } from './backup.ts';
 import type { EngineContext } from './context.ts';
 import { type DeltaMaps, loadMaps, type OpenDelta, openDelta, readMapPart } from './delta-reader.ts';
-import { isOpenFull, type OpenFull, openFull, type StreamFull } from './full-reader.ts';
+import { isOpenFull, type OpenFull, openCutFull, openFull, type StreamFull } from './full-reader.ts';
 import { type DiskMap, saveMap } from './map-file.ts';
 import { passphrasesForReading } from './passphrase-order.ts';
 import { deltaFileName } from './run-place.ts';
@@ -60,13 +60,13 @@ export async function findArchive(
   return { place: { ...ref, sizeBytes: entry.sizeBytes }, name };
 }
 
-/** Opens the named archive and its counterpart. `fulls` are places a person chose; else they are looked for. */
+/** Opens the named archive and its counterpart. `chosenFull` is what a person chose; else it is looked for. */
 export async function openRestoreSource(
   ctx: EngineContext,
   ref: ArchiveRef,
   scratch: Scratch,
   hooks: OperationHooks,
-  chosenFull?: ArchiveRef,
+  { chosenFull, isSalvage = false }: { chosenFull?: ArchiveRef | undefined; isSalvage?: boolean } = {},
 ): Promise<RestoreSource> {
   const named = await findArchive(ref, hooks.signal);
   const passphrases = await passphrasesForReading(ctx, named.name.encrypted, hooks.onWarning);
@@ -76,7 +76,7 @@ export async function openRestoreSource(
       `${ref.file}: a DELTA of esXpress version 2 is listed, but its payload is not documented`,
     );
   }
-  const opening: Opening = { ctx, passphrases, scratch, hooks };
+  const opening: Opening = { ctx, passphrases, scratch, hooks, isSalvage };
   const source =
     named.name.kind === 'delta'
       ? await openFromDelta(opening, named.place, named.name, chosenFull)
@@ -90,6 +90,8 @@ export interface Opening {
   passphrases: string[];
   scratch: Scratch;
   hooks: OperationHooks;
+  /** A FULL that lost its end will do. */
+  isSalvage?: boolean;
   /** Why a target could not be asked: what is not found may be there. */
   notAsked?: PhdError;
 }
@@ -223,7 +225,40 @@ async function openMatchingFull(
       if (index + 1 < candidates.length) opening.hooks.onWarning?.(error.message);
     }
   }
+  for (const place of opening.isSalvage ? candidates : []) {
+    const full = await cutFullAt(opening, delta, maps, place);
+    if (full === null) continue;
+    opening.hooks.onWarning?.(`${(failures[0] as PhdError).message}; its map is taken from the empty DELTA`);
+    return { full, others: [] };
+  }
   throw failures[0] as PhdError;
+}
+
+/** Null where neither the FULL nor its empty DELTA tell enough. */
+async function cutFullAt(
+  opening: Opening,
+  delta: OpenDelta,
+  maps: DeltaMaps,
+  place: ArchivePlace,
+): Promise<OpenFull | null> {
+  const name = parseArchiveName(place.file);
+  if (name?.kind !== 'full' || name.encrypted || name.codec === 'lzop') return null;
+  try {
+    const empty = delta.part('map') ? delta : await emptyDeltaOf(opening, place, delta);
+    const { record, close } = await readMapPart(empty);
+    await close();
+    const end = decodeEndRecord(record);
+    requirePair(end, maps, placeText(empty.place));
+    const pages = async function* (): AsyncGenerator<Buffer> {
+      yield* (await readMapPart(empty)).pages;
+    };
+    return await openCutFull(place, name.codec ?? 'gzip', end, pages, opening.hooks.signal);
+  } catch (error) {
+    const failure = fromErrno(error, placeText(place));
+    if (failure.code === 'CANCELLED') throw failure;
+    opening.hooks.onWarning?.(`${placeText(place)} cannot be salvaged: ${failure.message}`);
+    return null;
+  }
 }
 
 async function openPairedFull(

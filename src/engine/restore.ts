@@ -82,7 +82,10 @@ export async function restore(
 ): Promise<RestoreResult> {
   const scratch = await openScratch(ctx.places.stateDir);
   try {
-    const source = await openRestoreSource(ctx, request.archive, scratch, hooks, request.full);
+    const source = await openRestoreSource(ctx, request.archive, scratch, hooks, {
+      chosenFull: request.full,
+      isSalvage: request.salvage ?? false,
+    });
     const { fullMap, delta } = source;
     if (delta) warnIncomplete(delta.manifest, placeText(delta.place), hooks.onWarning);
     if (!fullMap) return await restoreStream(source, request, hooks);

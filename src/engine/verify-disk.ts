@@ -26,7 +26,7 @@ export async function verifyDisk(
   const startedMs = performance.now();
   const scratch = await openScratch(ctx.places.stateDir);
   try {
-    const source = await openRestoreSource(ctx, against, scratch, hooks, chosenFull);
+    const source = await openRestoreSource(ctx, against, scratch, hooks, { chosenFull });
     const { fullMap } = source;
     if (!fullMap)
       throw new PhdError(

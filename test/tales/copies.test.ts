@@ -1,5 +1,16 @@
 /** Archives on several targets: FULL here and DELTA there, and a bad block that another copy has good. */
-import { chownSync, cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import {
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { changeImage, type TestVm } from '../support/disk-images.ts';
@@ -107,8 +118,47 @@ describe('On two local targets', () => {
     expect(ranges.slice(1)).toEqual([`${block * BLOCK} ${BLOCK}`, '']);
     const wanted = Buffer.from(diskOfFull);
     wanted.fill(0, block * BLOCK, (block + 1) * BLOCK);
-    expect(readFileSync(path.join(to, 'Shop-flat.vmdk.damaged')).equals(wanted)).toBe(true);
+    const saved = path.join(to, 'Shop-flat.vmdk.damaged');
+    expect(readFileSync(saved).equals(wanted)).toBe(true);
+    // Another time it stays.
+    writeFileSync(saved, 'saved before');
+    const again = await tale.phd(['restore', full.full, '--to', to, '--salvage']);
+    expect([again.status, again.stderr]).toEqual([3, expect.stringContaining(`${saved}-2`)]);
+    expect(readFileSync(saved, 'utf8')).toBe('saved before');
+    expect(readFileSync(`${saved}-2`).equals(wanted)).toBe(true);
   });
+
+  it.each(['gzip', 'zstd'])(
+    '--salvage saves what comes before the end of a %s FULL that is cut',
+    async (codec) => {
+      const cut = await tale.makeVm(`Cut ${codec}`, [{ name: 'Cut.vmdk', sizeBytes: 6 * MIB }]);
+      const flat = cut.disks[0]?.flatPath ?? '';
+      const { full: archive } = only((await tale.backup(cut.folder, ['--codec', codec])).disks);
+      await changeImage(flat, 2, 'after the FULL');
+      const later = only((await tale.backup(cut.folder)).disks);
+      expect(later).toMatchObject({ mode: 'delta', full: archive });
+      const file = tale.file(archive);
+      truncateSync(file, Math.floor(statSync(file).size / 2));
+      const disk = readFileSync(flat);
+      const plain = await tale.phd(['restore', later.archive, '--to', tale.newFolder()]);
+      expect([plain.status, plain.stderr]).toEqual([3, expect.stringMatching(/FULL has no end/)]);
+      const to = tale.newFolder();
+      const run = await tale.phd(['restore', later.archive, '--to', to, '--salvage']);
+      expect(run.status).toBe(3);
+      expect(namesIn(to)).toEqual(['Cut-flat.vmdk.damaged', 'Cut-flat.vmdk.damaged.ranges']);
+      const ranges = readFileSync(path.join(to, 'Cut-flat.vmdk.damaged.ranges'), 'utf8')
+        .trim()
+        .split('\n')
+        .slice(1);
+      expect(ranges.length).toBeGreaterThan(0);
+      expect(ranges.length).toBeLessThan(disk.length / BLOCK - 2);
+      for (const range of ranges) {
+        const [at = 0, bytes = 0] = range.split(' ').map(Number);
+        disk.fill(0, at, at + bytes);
+      }
+      expect(readFileSync(path.join(to, 'Cut-flat.vmdk.damaged')).equals(disk)).toBe(true);
+    },
+  );
 });
 
 describe('On an FTP and an SSH server', () => {

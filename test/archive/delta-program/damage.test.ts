@@ -218,6 +218,11 @@ describe.each(SHELLS)('what is damaged in the middle, with the word ignore, unde
     expect(wrong[0]).toBe(0);
     expect(wrong).toHaveLength(2);
     expect(rangesOf(place)).toEqual(wrong.map((block) => [block * blockBytes, blockBytes]));
+    const saved = `${place.flat}.damaged`;
+    writeFileSync(saved, 'saved before');
+    expect((await place.run(shell, place.deltaPath, words)).status).toBe(3);
+    expect(readFileSync(saved, 'utf8')).toBe('saved before');
+    expect(wrongBlocks(readFileSync(`${saved}-2`), place.after.bytes())).toEqual(wrong);
     writeFileSync(place.deltaPath, place.delta.bytes);
     expect((await place.run(shell, place.deltaPath, words)).status).toBe(0);
     expect(place.isRestored(place.after)).toBe(true);
