@@ -1,5 +1,5 @@
 /** Writes a FULL as one stream, and its index map into a local file on the way (FORMAT.md sections 3 to 7). */
-import { spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { blockSizeBytes, type Geometry } from '../archive/geometry.ts';
 import { emptyMember, zeroBlockMember } from '../archive/gzip-member.ts';
@@ -164,16 +164,21 @@ async function* lzopStream(request: FullRequest, map: MapFileWriter, finish: Fin
     );
     child.on('close', resolve);
   });
+  let isClosed = false;
+  child.once('close', () => {
+    isClosed = true;
+  });
   exited.catch(() => undefined);
+  let isFed = false;
   const feed = (async () => {
     for await (const batch of scanned(request, map)) {
       if (child.stdin.write(batch.raw)) continue;
-      await new Promise<void>((resolve, reject) => {
-        child.stdin.once('drain', resolve);
-        child.once('close', () => reject(new PhdError('IO', 'lzop ended early')));
-      });
+      if (!isClosed) await drainOrClose(child);
+      // Why it ended its status tells.
+      if (isClosed) return;
     }
     child.stdin.end();
+    isFed = true;
   })();
   child.stdin.on('error', () => child.kill());
   feed.catch(() => child.kill());
@@ -181,10 +186,26 @@ async function* lzopStream(request: FullRequest, map: MapFileWriter, finish: Fin
     for await (const chunk of child.stdout) yield chunk as Buffer;
     const status = await exited;
     await feed;
-    if (status !== 0) throw new PhdError('IO', `lzop failed with status ${status}: ${complaint.trim()}`);
+    if (status !== 0 || !isFed)
+      throw new PhdError(
+        'IO',
+        `lzop ended with status ${status} before its work was done: ${complaint.replaceAll(/\s+/g, ' ').trim()}`,
+      );
     finish({ dataOffset: 0, tableOffset: 0 });
   } finally {
     child.kill();
     await Promise.allSettled([feed, exited]);
   }
+}
+
+function drainOrClose(child: ChildProcessWithoutNullStreams): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      child.stdin.off('drain', done);
+      child.off('close', done);
+      resolve();
+    };
+    child.stdin.on('drain', done);
+    child.on('close', done);
+  });
 }

@@ -6,6 +6,7 @@ import { placeText } from './archive-place.ts';
 import type { OperationHooks } from './backup.ts';
 import { gunzip } from './delta-reader.ts';
 import { placeDescriptor, prepareDescriptor } from './descriptor-of-disk.ts';
+import { nameTaken } from './disk-names.ts';
 import { lzopPlain } from './lzop.ts';
 import { Progress } from './progress.ts';
 import type { RestoreRequest, RestoreResult } from './restore.ts';
@@ -38,6 +39,7 @@ export async function restoreStream(
     { folder: request.to, diskName, diskBytes, inPlace: false, assumeOff: request.assumeOff ?? false },
     onWarning,
   );
+  if (request.isNameNew && goal.existing) throw nameTaken(goal.flatPath, source.diskName);
   requireRoom(goal, diskBytes);
   if (goal.partPath) await fs.rm(goal.partPath, { force: true });
   const open = await openGoal({ ...goal, hasPart: false }, geometryOf(diskBytes));

@@ -216,3 +216,21 @@ describe('With several disks', () => {
     expect(exitStatusOf([])).toBe(0);
   });
 });
+
+describe('An lzop that does not run', () => {
+  it.each([
+    ['at once', "echo 'lzop: no library' >&2; exit 127", 127],
+    ['in the middle', "head -c 200000 >/dev/null; echo 'lzop: no library' >&2; exit 0", 0],
+  ])('ends the backup %s with what it said, and leaves no archive', async (_when, script, status) => {
+    tale.home.write('bin/lzop', `#!/bin/sh\n${script}\n`, 0o755);
+    const before = tale.filesOn('one');
+    const run = await tale.phd(['backup', vm.folder, '--full', '--codec', 'lzop']);
+    rmSync(tale.path('bin', 'lzop'));
+    expect(run.status, run.stderr).toBe(exitStatusOf(['IO']));
+    expect(run.stderr).toContain(
+      `lzop ended with status ${status} before its work was done: lzop: no library`,
+    );
+    expect(run.stderr).not.toContain('fault in the program');
+    expect(tale.filesOn('one')).toEqual(before);
+  });
+});
