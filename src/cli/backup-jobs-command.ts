@@ -290,7 +290,11 @@ async function pruneJobs(
   const failures = errors.map((line) =>
     cli.reportItemError(new PhdError('IO', line), {}, words.json ?? false),
   );
+  const uuidsOf = (name: string): Set<string> =>
+    new Set(tasks.flatMap(({ vm, uuid }) => (vm === name ? [uuid] : [])));
   for (const { vm, uuid, targetNumber, rules } of tasks) {
+    // VMs of one name are told apart.
+    const shown = uuidsOf(vm).size > 1 ? `${vm} (${uuid})` : vm;
     try {
       const plan = await planPrune(context, { targetNumber, uuid }, rules, cli.signal);
       for (const { run, keep, reason } of plan.lines) {
@@ -298,6 +302,7 @@ async function pruneJobs(
           cli.printJson({
             event: keep ? 'keep' : 'remove',
             vm,
+            uuid,
             target: targetNumber,
             stamp: run.stamp,
             folder: run.folder,
@@ -305,7 +310,7 @@ async function pruneJobs(
           });
         else
           cli.print(
-            `${keep ? 'keep  ' : 'remove'}  ${vm}  ${run.stamp.replace('T', ' ')}  target ${targetNumber}  ${reason}`,
+            `${keep ? 'keep  ' : 'remove'}  ${shown}  ${run.stamp.replace('T', ' ')}  target ${targetNumber}  ${reason}`,
           );
       }
       if (words.dryRun) continue;
@@ -315,7 +320,8 @@ async function pruneJobs(
         (message) => failures.push(cli.reportItemError(new PhdError('IO', message), {}, words.json ?? false)),
         cli.signal,
       );
-      if (!words.json) cli.print(`${vm}: ${formatCount(count, 'run')} removed from target ${targetNumber}`);
+      if (!words.json)
+        cli.print(`${shown}: ${formatCount(count, 'run')} removed from target ${targetNumber}`);
     } catch (error) {
       if (cli.signal.aborted) throw error;
       failures.push(cli.reportItemError(error, {}, words.json ?? false));

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type * as Prune from '../../src/backup-jobs/prune.ts';
 import type * as Engine from '../../src/engine/index.ts';
 import type * as Scratch from '../../src/engine/scratch.ts';
-import { changeImage, type TestVm } from '../support/disk-images.ts';
+import { changeImage, makeVmFolder, type TestVm } from '../support/disk-images.ts';
 import { fileDigest, flipByte, linesOf, MIB, only, Tale } from '../tales/tale.ts';
 
 const BUILT = new URL('../../dist/src/', import.meta.url).href;
@@ -80,6 +80,27 @@ describe('Retention leaves alone', () => {
     await backUpOn([4, 5]);
     await backUpOn([6], 'full', copy);
     expect(await kept()).toEqual(['06 one of the last 1 (1)', '05 one of the last 1 (1)']);
+  });
+
+  it('a VM of the same name with a UUID of its own, and says which is which', async () => {
+    const twin = await makeVmFolder(tale.path('vmfs', 'store2'), {
+      vmName: 'CRM',
+      disks: [{ name: 'CRM.vmdk', sizeBytes: 2 * MIB }],
+      seed: 'twin',
+    });
+    await backUpOn([1, 2]);
+    await backUpOn([3], 'full', twin.folder);
+    const run = await tale.phd(['prune', '--dry-run']);
+    const lines = run.stdout
+      .trim()
+      .split('\n')
+      .map((line) => /^(\S+) +CRM \((\S+)\) +2026-11-(\d\d)/.exec(line));
+    expect(lines.map((line) => `${line?.[1]} ${line?.[3]}`).sort()).toEqual([
+      'keep 02',
+      'keep 03',
+      'remove 01',
+    ]);
+    expect(new Set(lines.map((line) => line?.[2])).size).toBe(2);
   });
 
   it('archives of other programs', async () => {
