@@ -1557,7 +1557,7 @@ name_wrong_blocks() {
   [ "$unnamed_loss" = 0 ] && [ -n "$bad_regions" ] || return 0
   : >"$work_dir/members"
   if [ "$kept_blocks" -gt 0 ]; then
-    [ "$full_mode" = cut ] && list_full_members 2>/dev/null || { unnamed_loss=1 && return 0; }
+    if [ "$full_mode" != cut ] || ! list_full_members 2>/dev/null; then unnamed_loss=1 && return 0; fi
   fi
   for bad_region in $bad_regions; do echo "region $bad_region"; done >"$work_dir/wanted"
   { cat "$work_dir/wanted" && awk '{ print $1, $4 }' <"$work_dir/members" && awk '{ print $1, $2 }' <"$work_dir/blocks"; } |
