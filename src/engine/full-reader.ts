@@ -79,7 +79,7 @@ export async function openCutFull(
   signal?: AbortSignal,
 ): Promise<OpenFull> {
   const stored = storedBytes(place, signal);
-  const start = await readRange(stored, 0, Math.min(stored.sizeBytes, end.dataOffset));
+  const start = await readRange(stored, 0, Math.min(stored.sizeBytes, skippableFrameBytes(MAX_HEAD_BYTES)));
   const head = codec === 'gzip' ? await readGzipHead(stored) : readSkippableFrame(start, 'H')?.data;
   if (!head) throw new PhdError('ARCHIVE_DAMAGED', 'the head of the FULL is cut');
   return { place, codec, head: provedHead(Buffer.from(head), end), end, plain: paddedSource(stored), pages };
