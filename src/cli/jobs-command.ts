@@ -1,4 +1,5 @@
 /** `phd jobs list|show|log|kill|retry|remove-pending|purge`, and `phd job run`, the process of one job. */
+import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { formatBytes, formatCount, formatSeconds } from '../engine/display-text.ts';
@@ -234,9 +235,12 @@ async function printLog(cli: Cli, id: number, isFollowed: boolean): Promise<void
       queue.settleInterrupted();
       const isOver = !isFollowed || !['waiting', 'running'].includes(queue.job(id).state);
       shownBytes = await copyFrom(queue.logFileOf(id), shownBytes, cli);
-      if (isOver) return;
+      if (isOver) break;
       await delay(FOLLOW_EVERY_MS, undefined, { signal: cli.signal });
     }
+    // A job that was begun has one, be it empty, unless it could not be written.
+    if (queue.job(id).startedAt !== null && !existsSync(queue.logFileOf(id)))
+      cli.warn(`there is no ${queue.logFileOf(id)}: it was removed, or could not be written`);
   });
 }
 

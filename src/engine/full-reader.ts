@@ -79,8 +79,7 @@ export async function openCutFull(
   signal?: AbortSignal,
 ): Promise<OpenFull> {
   const stored = storedBytes(place, signal);
-  const start = await readRange(stored, 0, Math.min(stored.sizeBytes, skippableFrameBytes(MAX_HEAD_BYTES)));
-  const head = codec === 'gzip' ? await readGzipHead(stored) : readSkippableFrame(start, 'H')?.data;
+  const head = codec === 'gzip' ? await readGzipHead(stored) : (await readZstdHead(stored))?.data;
   if (!head) throw new PhdError('ARCHIVE_DAMAGED', 'the head of the FULL is cut');
   return { place, codec, head: provedHead(Buffer.from(head), end), end, plain: paddedSource(stored), pages };
 }
@@ -128,6 +127,11 @@ async function openGzip(place: ArchivePlace, plain: ByteSource, headBytes: Buffe
   };
 }
 
+async function readZstdHead(plain: ByteSource): Promise<ReturnType<typeof readSkippableFrame>> {
+  const start = await readRange(plain, 0, Math.min(plain.sizeBytes, skippableFrameBytes(MAX_HEAD_BYTES)));
+  return readSkippableFrame(start, 'H');
+}
+
 async function openZstd(place: ArchivePlace, plain: ByteSource): Promise<OpenFull> {
   if (plain.sizeBytes < TABLE_FOOTER_BYTES) throw cut();
   const footer = await readRange(plain, plain.sizeBytes - TABLE_FOOTER_BYTES, TABLE_FOOTER_BYTES);
@@ -141,8 +145,7 @@ async function openZstd(place: ArchivePlace, plain: ByteSource): Promise<OpenFul
   if (frameCount !== 2 + end.geometry.blockCount + end.pageCount) {
     throw new PhdError('ARCHIVE_DAMAGED', 'the seekable table has the wrong number of frames');
   }
-  const start = await readRange(plain, 0, Math.min(plain.sizeBytes, skippableFrameBytes(MAX_HEAD_BYTES)));
-  const head = readSkippableFrame(start, 'H');
+  const head = await readZstdHead(plain);
   if (!head) throw new PhdError('ARCHIVE_DAMAGED', 'the head of the FULL is cut');
   checkPlaces(end, head.frameBytes, pagesEnd);
   return {

@@ -173,5 +173,8 @@ describe('jobs that a person waits for', () => {
     } finally {
       rmSync(queue.logFileOf(id), { recursive: true });
     }
+    const log = await tale.phd(['jobs', 'log', String(id)]);
+    expect([log.status, log.stdout]).toEqual([0, '']);
+    expect(log.stderr).toContain(`there is no ${queue.logFileOf(id)}`);
   });
 });
